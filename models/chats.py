@@ -1,0 +1,164 @@
+"""Chats: one message of a person and its one answer."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from models.conversations import Channel
+
+
+class ChatStatus(StrEnum):
+    """The life of a chat; docs/architecture.md draws it."""
+
+    RECEIVED = "received"
+    ANSWERED = "answered"
+    FAILED = "failed"
+    INACTIVE = "inactive"
+    MERGED = "merged"
+    SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a model read and wrote, in its tokens, or in estimated ones where it does not say."""
+
+    input: int = 0
+    output: int = 0
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A place in a document that an answer rests on.
+
+    Attributes:
+        passage: the quoted text; it equals the document's text[start:end].
+        start: offset of its first character in the document's text, in code points.
+        end: offset behind its last character.
+    """
+
+    document_id: str
+    filename: str
+    passage: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where an answer's time went, in milliseconds."""
+
+    queued_ms: int | None = None
+    retrieval_ms: int | None = None
+    first_token_ms: int | None = None
+    total_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class ChatFailure:
+    """Why the last attempt at an answer failed.
+
+    Attributes:
+        partial: what the model had said before its stream broke; never shown as an answer.
+    """
+
+    code: str
+    detail: str
+    at: datetime
+    partial: str = ""
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a user thinks of an answer: score is -1 or 1."""
+
+    score: int
+    user_id: str
+    at: datetime
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One message and its answer.
+
+    Attributes:
+        dedupe_key: unique within the assistant; equal for every delivery of the same message.
+        message: the person's text; None for a human agent's own words.
+        message_id: the channel's id of the message, if it gave one.
+        active: False when the message was stored without asking a model.
+        paused_until: when the conversation's pause ends by itself, as on the conversation.
+        lease_owner: the attempt that works on it; only this attempt may write its outcome.
+        lease_until: when that attempt counts as dead; None when nobody works on it.
+        attempts: how many times an answer was begun.
+        answered_by: the user whose words `response` are; None for a model's.
+        metadata: whatever the channel sent along, returned unchanged.
+    """
+
+    id: str
+    assistant_id: str
+    conversation_id: str
+    channel: Channel
+    dedupe_key: str
+    status: ChatStatus
+    created_at: datetime
+    message: str | None = None
+    username: str | None = None
+    message_id: str | None = None
+    response: str | None = None
+    active: bool = True
+    paused_until: datetime | None = None
+    tokens: Tokens = Tokens()
+    citations: tuple[Citation, ...] = ()
+    provider: str | None = None
+    model: str | None = None
+    timings: Timings = Timings()
+    error: ChatFailure | None = None
+    feedback: Feedback | None = None
+    answered_by: str | None = None
+    answered_at: datetime | None = None
+    lease_owner: str | None = None
+    lease_until: datetime | None = None
+    attempts: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChatOutcome:
+    """How an attempt ended: what `ChatRepository.finish` writes, all at once.
+
+    `error` replaces the chat's earlier error, so a later success leaves none.
+    """
+
+    status: ChatStatus
+    response: str | None = None
+    active: bool = True
+    tokens: Tokens = Tokens()
+    citations: tuple[Citation, ...] = ()
+    provider: str | None = None
+    model: str | None = None
+    timings: Timings = Timings()
+    error: ChatFailure | None = None
+    answered_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ChatFilter:
+    """Which chats a list shows; None means any.
+
+    Attributes:
+        assistant_ids: the assistants the caller may see; None for all, empty for none.
+        active: looked at with the pause's end, as `is_active` does at `at`.
+        text: part of the message or the response, in any case.
+        oldest_first: list in order of arrival instead of newest first.
+    """
+
+    assistant_ids: tuple[str, ...] | None = None
+    conversation_id: str | None = None
+    channel_id: str | None = None
+    message_service: str | None = None
+    status: ChatStatus | None = None
+    active: bool | None = None
+    at: datetime | None = None
+    text: str | None = None
+    oldest_first: bool = False

@@ -1,0 +1,29 @@
+"""Ids that sort in order of arrival."""
+
+import secrets
+import threading
+import time
+
+_FRACTION = 1 << 24
+_lock = threading.Lock()
+_last = 0
+
+
+def new_id() -> str:
+    """Return a fresh 24-hex id in the form of an ObjectId that sorts by time.
+
+    The layout is 4 bytes of Unix seconds (as MongoDB's ObjectId, so drivers read the time), 3 bytes of
+    the second's fraction (60 ns steps) and 5 random bytes. An ObjectId's own counter is per process; with the
+    fraction in its place, ids of several processes of one machine sort in order of creation too, which is what
+    "newest first", `?after=` and the order of a conversation's messages rest on.
+    """
+    global _last
+    with _lock:
+        ticks = max(time.time_ns() * _FRACTION // 1_000_000_000, _last + 1)
+        _last = ticks
+    return f"{ticks:014x}{secrets.token_hex(5)}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether the text has the form of an id: 24 lower-case hex digits."""
+    return len(text) == 24 and all(character in "0123456789abcdef" for character in text)

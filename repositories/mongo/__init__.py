@@ -1,0 +1,1 @@
+"""MongoDB, through pymongo: the fleet's store."""

@@ -1,0 +1,1 @@
+"""Redis or Valkey, through redis-py: sessions, locks, rate limits, events."""

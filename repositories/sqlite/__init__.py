@@ -1,0 +1,1 @@
+"""SQLite in WAL mode: the store of one machine."""

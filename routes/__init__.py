@@ -1,0 +1,1 @@
+"""HTTP only: a blueprint a file."""

@@ -1,0 +1,1 @@
+"""Parsing, cutting, indexing and finding what documents say."""

@@ -1,0 +1,345 @@
+"""The Protocols that the services need from the outside world. Read this first.
+
+`repositories/` implements the stores, `services/providers/` the models, `services/knowledge/` parsing and retrieval;
+`main.py` chooses. Every store raises `Unavailable` when its server cannot be reached, and nothing of its driver's.
+Every port with several implementations has one file in tests/contract/ that all of them pass.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, BinaryIO, Protocol
+
+from models.answers import ModelEvent, ModelRequest
+from models.assistants import ApiKey, Assistant
+from models.chats import Chat, ChatFilter, ChatOutcome, Feedback
+from models.conversations import Conversation
+from models.deadline import Deadline
+from models.documents import Document, DocumentType, ParsedText, Passage, ScoredPassage
+from models.paging import Listing, Page
+from models.users import User
+
+
+class UserRepository(Protocol):
+    """Accounts."""
+
+    def add(self, user: User) -> None:
+        """Store a new account.
+
+        Raises:
+            Conflict: code `email_taken`, or `founder_exists` when `user.founder` and there is a founder already.
+        """
+
+    def get(self, user_id: str) -> User | None:
+        """Return the account with this id."""
+
+    def find_by_email(self, email: str) -> User | None:
+        """Return the account with this lower-case address."""
+
+    def count(self) -> int:
+        """Return how many accounts there are."""
+
+    def set_password(self, user_id: str, password_hash: str, tokens_valid_after: datetime, kept_session: str) -> None:
+        """Change the password and, in the same update, end every login but one."""
+
+
+class AssistantRepository(Protocol):
+    """Assistants with their keys."""
+
+    def add(self, assistant: Assistant) -> None:
+        """Store a new assistant."""
+
+    def get(self, assistant_id: str) -> Assistant | None:
+        """Return the assistant with this id."""
+
+    def find_by_key_hash(self, sha256: str) -> Assistant | None:
+        """Return the assistant that has a key with this digest, expired or not."""
+
+    def list(self, owner_id: str | None, page: Page) -> Listing[Assistant]:
+        """List an owner's assistants, or all for None, newest first (by id)."""
+
+    def ids_of_owner(self, owner_id: str) -> tuple[str, ...]:
+        """Return the ids of all assistants of an owner."""
+
+    def update(self, assistant_id: str, changes: Mapping[str, object], updated_at: datetime) -> Assistant | None:
+        """Set these fields (names of `Assistant`) and count `version` up, at once; None if absent."""
+
+    def set_keys(self, assistant_id: str, keys: Sequence[ApiKey], expected_key_id: str) -> bool:
+        """Replace the keys if the current one (keys[0]) still is the expected one; tell whether it was."""
+
+    def bump_index_version(self, assistant_id: str) -> None:
+        """Count `index_version` up: its passages have changed."""
+
+    def delete(self, assistant_id: str) -> bool:
+        """Delete the assistant; tell whether it was there."""
+
+
+class ConversationRepository(Protocol):
+    """Conversations: one for an assistant and channel."""
+
+    def get(self, conversation_id: str) -> Conversation | None:
+        """Return the conversation with this id."""
+
+    def find_or_add(self, conversation: Conversation) -> Conversation:
+        """Store it unless its assistant and channel have one already; return the stored one."""
+
+    def list(self, assistant_ids: Sequence[str] | None, page: Page) -> Listing[Conversation]:
+        """List conversations of these assistants (None: all), newest `last_message_at` first, then by id."""
+
+    def find_by_channel_id(self, channel_id: str, assistant_ids: Sequence[str] | None) -> Sequence[Conversation]:
+        """Return every conversation of a channel id, whatever its message service, newest first."""
+
+    def set_active(self, conversation_id: str, active: bool, paused_until: datetime | None) -> bool:
+        """Stop or resume its being answered; tell whether it was there."""
+
+    def record_message(
+        self, conversation_id: str, text: str, at: datetime, *, count: int = 1, username: str | None = None
+    ) -> None:
+        """Note its newest message, add to `message_count`, and keep the username unless it is None."""
+
+    def delete(self, conversation_id: str) -> bool:
+        """Delete it; tell whether it was there."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every conversation of an assistant."""
+
+
+class ChatRepository(Protocol):
+    """Chats. Exactly-once rests on `add`'s unique key and on the conditions of `claim`, `renew` and `finish`."""
+
+    def add(self, chat: Chat) -> bool:
+        """Store a new chat; False, and nothing stored, if its assistant has one with the same dedupe key."""
+
+    def get(self, chat_id: str) -> Chat | None:
+        """Return the chat with this id."""
+
+    def find_by_dedupe_key(self, assistant_id: str, dedupe_key: str) -> Chat | None:
+        """Return the chat of a message."""
+
+    def claim(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
+        """Begin another attempt: make it `received`, leased to this owner, one attempt more.
+
+        It succeeds only if the chat is `failed`, or `received` with a lease that ended before `at` (or none);
+        of several callers at once exactly one gets True.
+        """
+
+    def claim_inactive(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
+        """As `claim`, for a chat whose status is `inactive` or `suppressed`: a user asked for an answer after all."""
+
+    def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
+        """Prolong the leases that this owner still holds on `received` chats."""
+
+    def finish(self, chat_id: str, owner: str, outcome: ChatOutcome) -> bool:
+        """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner."""
+
+    def predecessor(self, conversation_id: str, chat_id: str) -> Chat | None:
+        """Return the nearest chat of the conversation with a smaller id."""
+
+    def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
+        """Return the newest chats before that id which are part of the memory, oldest first.
+
+        Those are all but `received` and `failed` ones.
+        """
+
+    def newest(self, conversation_id: str) -> Chat | None:
+        """Return the conversation's newest chat."""
+
+    def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
+        """List the chats that pass the filter, newest first (by id) unless it says otherwise."""
+
+    def set_active(self, conversation_id: str, active: bool, paused_until: datetime | None) -> None:
+        """Mark every chat of a conversation as the conversation is marked."""
+
+    def set_feedback(self, chat_id: str, feedback: Feedback) -> bool:
+        """Store what a user thinks of the answer; tell whether the chat was there."""
+
+    def delete_of_conversation(self, conversation_id: str) -> None:
+        """Delete every chat of a conversation."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every chat of an assistant."""
+
+
+class DocumentRepository(Protocol):
+    """The records of documents; their bytes are in `DocumentFiles`, their passages in `PassageRepository`."""
+
+    def add(self, document: Document) -> bool:
+        """Store a new record; False if the assistant has one of that type and filename."""
+
+    def get(self, document_id: str) -> Document | None:
+        """Return the document with this id."""
+
+    def find(self, assistant_id: str, type: DocumentType, filename: str) -> Document | None:
+        """Return an assistant's document by its name."""
+
+    def list(self, assistant_ids: Sequence[str] | None, type: DocumentType | None, page: Page) -> Listing[Document]:
+        """List the documents of these assistants (None: all), newest first (by id)."""
+
+    def revisions(self, assistant_id: str) -> Mapping[str, str]:
+        """Return document id -> revision of every `ready` document of type `rag`."""
+
+    def replace(self, document: Document, expected_revision: str) -> bool:
+        """Overwrite the record if it still has the expected revision; tell whether it did."""
+
+    def delete(self, document_id: str) -> bool:
+        """Delete the record; tell whether it was there."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every record of an assistant."""
+
+
+class PassageRepository(Protocol):
+    """The passages of documents: the truth that every index is built from."""
+
+    def add(self, passages: Sequence[Passage]) -> None:
+        """Store new passages, all or none visible later by their revision."""
+
+    def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
+        """Return one revision's passages in the order of the document."""
+
+    def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
+        """Delete a document's passages, but for those of one revision."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every passage of an assistant."""
+
+
+class DocumentFiles(Protocol):
+    """The bytes of documents, under `documents/<assistant id>/`."""
+
+    def stage(self, filepath: str, revision: str, content: bytes) -> None:
+        """Write the bytes of a revision durably beside the file, not yet visible in its place.
+
+        Raises:
+            Unavailable: code `storage_full` when the disk is full; nothing is left behind.
+        """
+
+    def publish(self, filepath: str, revision: str) -> None:
+        """Put a staged revision in the file's place, atomically. Without a staged one, do nothing."""
+
+    def discard(self, filepath: str, revision: str) -> None:
+        """Drop a staged revision."""
+
+    def open(self, filepath: str) -> BinaryIO | None:
+        """Open the published bytes for reading; None if there are none."""
+
+    def delete(self, filepath: str) -> None:
+        """Delete the published bytes; absent ones are no error."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete the whole folder of an assistant."""
+
+    def location(self, filepath: str) -> str:
+        """Return where the file lies, as `/documents/path/get/<id>` shows it: `documents/<assistant id>/...`."""
+
+    def staged(self) -> Iterator[tuple[str, str]]:
+        """Yield (filepath, revision) of everything staged longer than an hour ago, for recovery after a crash."""
+
+
+class SessionRepository(Protocol):
+    """Logins: a session is what a login starts; its refresh token changes at each use."""
+
+    def start(self, session: str, refresh_id: str, seconds: int) -> None:
+        """Begin a session whose only valid refresh token is this one, for so long."""
+
+    def rotate(self, session: str, used_id: str, next_id: str, seconds: int) -> bool:
+        """Exchange the refresh token; a token that is not the current one ends the session and gives False."""
+
+    def is_active(self, session: str) -> bool:
+        """Tell whether the session goes on."""
+
+    def end(self, session: str) -> None:
+        """End the session: its access and refresh tokens are void at once."""
+
+
+class RateLimiter(Protocol):
+    """Sliding windows, shared by all servers."""
+
+    def hit(self, scope: str, key: str, limit: int, seconds: int = 60) -> float | None:
+        """Count one use of `key` in `scope`; None within `limit` per so many seconds, else the seconds to wait."""
+
+
+class Locks(Protocol):
+    """Locks across processes. They give order; the truth of what happens once is in the store."""
+
+    def hold(self, name: str, seconds: float, wait: float) -> AbstractContextManager[bool]:
+        """Hold a named lock that ends by itself after `seconds`, waiting up to `wait` for it.
+
+        The value tells whether it is held: False when the wait was too long or the server cannot be reached.
+        """
+
+
+class EventBus(Protocol):
+    """News between servers, for whoever listens now; nothing is kept."""
+
+    def publish(self, topic: str, event: Mapping[str, Any]) -> None:
+        """Tell the listeners. Failing to is logged, never raised: news are not the truth."""
+
+    def subscribe(self, topic: str) -> AbstractContextManager["Subscription"]:
+        """Listen to a topic.
+
+        Raises:
+            Unavailable: the server cannot be reached.
+        """
+
+
+class Subscription(Protocol):
+    """An open ear on the event bus."""
+
+    def next(self, timeout: float) -> Mapping[str, Any] | None:
+        """Return the next event, or None when the timeout (seconds) passes without one."""
+
+
+class Probe(Protocol):
+    """Something that readiness asks for."""
+
+    def ping(self) -> str:
+        """Return what answers, such as `sqlite 3.40.1`.
+
+        Raises:
+            Unavailable: it does not.
+        """
+
+
+class LanguageModel(Protocol):
+    """What writes answers."""
+
+    provider: str
+    """The provider's name in settings, assistants and answers."""
+
+    model: str
+    """The model used when the request names none; "" where there is no such choice."""
+
+    def stream(self, request: ModelRequest, deadline: Deadline) -> Iterator[ModelEvent]:
+        """Yield the answer in pieces; closing the iterator or cancelling the deadline stops the provider's work.
+
+        Raises:
+            ProviderFailed: the provider failed, before or within the answer.
+            DeadlineExceeded: it took too long.
+            CallCancelled: the deadline was cancelled.
+        """
+
+
+class Parser(Protocol):
+    """What reads text out of a file."""
+
+    extensions: frozenset[str]
+    """The lower-case extensions it reads, without the dot."""
+
+    def parse(self, filename: str, content: bytes) -> ParsedText:
+        """Return the text of a file.
+
+        Raises:
+            UnsupportedFormat: the extension is not one of `extensions`.
+            Invalid: code `unreadable_document` or `empty_document`, with what to do about it.
+        """
+
+
+class KnowledgeIndex(Protocol):
+    """What finds passages for a question."""
+
+    def search(self, assistant: Assistant, query: str, limit: int) -> Sequence[ScoredPassage]:
+        """Return the best passages of the assistant's documents as of its `index_version`, best first."""
+
+    def forget(self, assistant_id: str) -> None:
+        """Drop what is kept locally for a deleted assistant."""

@@ -1,0 +1,207 @@
+"""Settings, read once from a mapping: the environment, after `.env` was loaded into it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+LANGUAGE_MODELS = ("auto", "openai_chat", "core", "offline")
+
+
+class SettingsError(Exception):
+    """List every fault of the settings at once."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("Settings are wrong:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        self.faults = faults
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number from {low} to {high}") from None
+        if not low <= number <= high:
+            raise ValueError(f"must be from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError("must be a number of seconds") from None
+    if not 0 < number <= 3600:
+        raise ValueError("must be above 0 and at most 3600 seconds")
+    return number
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in {choice.lower() for choice in choices}:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return next(choice for choice in choices if choice.lower() == text.lower())
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return parse
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise ValueError("must be a folder; other places are not supported yet")
+    return Path(text)
+
+
+def _secret(text: str) -> str:
+    if text and len(text) < 32:
+        raise ValueError("must have at least 32 characters, or be empty to have one generated")
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return tuple(origin.strip() for origin in text.split(",") if origin.strip())
+
+
+def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
+    return field(
+        default=parse(default), repr=not secret, metadata={"default": default, "parse": parse, "meaning": meaning}
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything an operator can choose. A field's name in upper case is its environment variable."""
+
+    host: str = _setting("127.0.0.1", str, "address to listen on")
+    port: int = _setting("8080", _integer(0, 65535), "port to listen on; 0 takes a free one")
+    threads: int = _setting("128", _integer(1, 1000), "requests and streams served at the same time")
+    data_dir: Path = _setting("var", _folder, "embedded stores, local indexes and generated secrets")
+    documents_url: Path = _setting("documents", _folder, "folder of the documents' files")
+    mongodb_uri: str = _setting(
+        "", _url("mongodb", "mongodb+srv"), "MongoDB; empty: embedded SQLite in DATA_DIR", secret=True
+    )
+    mongodb_database: str = _setting("orquestra", str, "name of the database in MongoDB")
+    redis_url: str = _setting(
+        "", _url("redis", "rediss", "unix"), "Redis or Valkey; empty: embedded Valkey in DATA_DIR", secret=True
+    )
+    jwt_secret_key: str = _setting(
+        "", _secret, "signs tokens and encrypts displayed API keys; empty: generated once into DATA_DIR", secret=True
+    )
+    registration: str = _setting(
+        "closed", _one_of("closed", "open"), "`open` lets anybody register; the first account is always possible"
+    )
+    access_token_minutes: int = _setting("15", _integer(1, 1440), "how long an access token lives")
+    refresh_token_days: int = _setting("7", _integer(1, 365), "how long a refresh token lives")
+    logins_per_minute: int = _setting(
+        "10", _integer(0, 100_000), "logins and registrations per address and per email; 0: no limit"
+    )
+    proxy_hops: int = _setting("0", _integer(0, 10), "reverse proxies in front whose X-Forwarded-For is to be believed")
+    language_model: str = _setting(
+        "auto",
+        _one_of(*LANGUAGE_MODELS),
+        "`openai_chat`, `core`, `offline` or `auto`: openai_chat when a key or base URL is set, else offline",
+    )
+    openai_api_key: str = _setting("", str, "key of the OpenAI-compatible endpoint", secret=True)
+    openai_base_url: str = _setting("", _url("http", "https"), "OpenAI-compatible endpoint; empty: OpenAI's own")
+    openai_model: str = _setting("gpt-6-luna", str, "model of assistants that name none")
+    core_api_base_url: str = _setting(
+        "", _url("http", "https"), "core application, for `core` (`/llm/<assistant id>/query` under it)"
+    )
+    answer_deadline_seconds: float = _setting("120", _seconds, "after this an answer is too late (504)")
+    history_tokens: int = _setting(
+        "4000", _integer(0, 1_000_000), "earlier turns a model sees at most, in estimated tokens"
+    )
+    max_upload_mb: int = _setting("50", _integer(1, 2000), "largest document, in MiB")
+    messages_per_minute: int = _setting("600", _integer(0, 1_000_000), "messages per API key; 0: no limit")
+    metrics_token: str = _setting("", str, "bearer token of /metrics; empty: /metrics is off", secret=True)
+    cors_origins: tuple[str, ...] = _setting(
+        "", _origins, "origins of browsers' pages that may call the API, separated by commas"
+    )
+    log_level: str = _setting(
+        "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "least severe log line that is written"
+    )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read settings from a mapping of environment variables; empty values count as absent.
+
+        Raises:
+            SettingsError: with every fault at once.
+        """
+        given = {name: value.strip() for name, value in env.items() if value.strip()}
+        given = {**_aliases(given), **given}
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for setting in fields(cls):
+            text = given.get(setting.name.upper())
+            if text is None:
+                continue
+            try:
+                values[setting.name] = setting.metadata["parse"](text)
+            except ValueError as fault:
+                faults.append(f"{setting.name.upper()} {fault}")
+        settings = cls(**values)
+        if settings.language_model == "core" and not settings.core_api_base_url:
+            faults.append("CORE_API_BASE_URL is needed when LANGUAGE_MODEL=core")
+        if settings.language_model == "openai_chat" and not (settings.openai_api_key or settings.openai_base_url):
+            faults.append("OPENAI_API_KEY or OPENAI_BASE_URL is needed when LANGUAGE_MODEL=openai_chat")
+        if faults:
+            raise SettingsError(faults)
+        return settings
+
+    @property
+    def effective_language_model(self) -> str:
+        """Return the provider that `auto` stands for."""
+        if self.language_model != "auto":
+            return self.language_model
+        return "openai_chat" if self.openai_api_key or self.openai_base_url else "offline"
+
+
+def setting_rows() -> list[tuple[str, str, str]]:
+    """Return (name, default, meaning) of every setting, as README and `.env.example` show them."""
+    return [_row(setting) for setting in fields(Settings)]
+
+
+def _row(setting: Field[Any]) -> tuple[str, str, str]:
+    return setting.name.upper(), setting.metadata["default"], setting.metadata["meaning"]
+
+
+def _aliases(env: Mapping[str, str]) -> dict[str, str]:
+    """Translate the reference systems' names; ours win where both are given."""
+    found = {
+        "MONGODB_URI": env.get("DB_URL"),
+        "JWT_SECRET_KEY": env.get("SECRET"),
+        "REDIS_URL": _redis_url(env),
+        "OPENAI_API_KEY": env.get("AZURE_OPENAI_API_KEY") or env.get("ALI_API_KEY"),
+        "OPENAI_BASE_URL": _azure_base_url(env) or env.get("ALI_BASE_URL"),
+        "OPENAI_MODEL": env.get("AZURE_OPENAI_DEPLOYMENT"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _redis_url(env: Mapping[str, str]) -> str | None:
+    host = env.get("REDIS_ENDPOINT")
+    if host is None:
+        return None
+    password = f":{quote(env['REDIS_PASSWORD'], safe='')}@" if "REDIS_PASSWORD" in env else ""
+    return f"redis://{password}{host}:{env.get('REDIS_PORT', '6379')}/0"
+
+
+def _azure_base_url(env: Mapping[str, str]) -> str | None:
+    """Return Azure's v1 endpoint, which speaks plain OpenAI; system 002 gave it as wss://."""
+    endpoint = env.get("AZURE_OPENAI_ENDPOINT")
+    if endpoint is None:
+        return None
+    return endpoint.replace("wss://", "https://", 1).rstrip("/") + "/openai/v1/"
