@@ -161,6 +161,10 @@ class Settings:
             raise SettingsError(faults)
         return settings
 
+    def secrets(self) -> list[str]:
+        """Return the values that no log may show."""
+        return [str(getattr(self, one.name)) for one in fields(self) if not one.repr and getattr(self, one.name)]
+
     @property
     def effective_language_model(self) -> str:
         """Return the provider that `auto` stands for."""

@@ -84,6 +84,11 @@ ModelEvent = TextDelta | Sources | Usage
 
 
 @dataclass(frozen=True)
+class Replaying:
+    """What follows is the answer that an earlier delivery of the same message was given."""
+
+
+@dataclass(frozen=True)
 class Done:
     """The end of an answer: the chat as it is stored.
 
@@ -95,4 +100,4 @@ class Done:
     replayed: bool = False
 
 
-AnswerEvent = TextDelta | Done
+AnswerEvent = Replaying | TextDelta | Done

@@ -100,3 +100,16 @@ class ScoredPassage:
     passage: Passage
     score: float
     coverage: float
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """Bytes that an upload wrote but did not put in their place yet.
+
+    Attributes:
+        age_seconds: how long ago they were written.
+    """
+
+    filepath: str
+    revision: str
+    age_seconds: float

@@ -15,7 +15,7 @@ from models.assistants import ApiKey, Assistant
 from models.chats import Chat, ChatFilter, ChatOutcome, Feedback
 from models.conversations import Conversation
 from models.deadline import Deadline
-from models.documents import Document, DocumentType, ParsedText, Passage, ScoredPassage
+from models.documents import Document, DocumentType, ParsedText, Passage, ScoredPassage, StagedFile
 from models.paging import Listing, Page
 from models.users import User
 
@@ -130,10 +130,13 @@ class ChatRepository(Protocol):
         """Prolong the leases that this owner still holds on `received` chats."""
 
     def finish(self, chat_id: str, owner: str, outcome: ChatOutcome) -> bool:
-        """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner."""
+        """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner.
 
-    def predecessor(self, conversation_id: str, chat_id: str) -> Chat | None:
-        """Return the nearest chat of the conversation with a smaller id."""
+        An `answered` outcome also needs the chat to be `active` still: `set_active(False)` during the attempt wins.
+        """
+
+    def has_unfinished_before(self, conversation_id: str, chat_id: str, at: datetime) -> bool:
+        """Tell whether a chat of the conversation with a smaller id is `received` under a lease that goes past `at`."""
 
     def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
         """Return the newest chats before that id which are part of the memory, oldest first.
@@ -229,11 +232,8 @@ class DocumentFiles(Protocol):
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete the whole folder of an assistant."""
 
-    def location(self, filepath: str) -> str:
-        """Return where the file lies, as `/documents/path/get/<id>` shows it: `documents/<assistant id>/...`."""
-
-    def staged(self) -> Iterator[tuple[str, str]]:
-        """Yield (filepath, revision) of everything staged longer than an hour ago, for recovery after a crash."""
+    def staged(self) -> Iterator[StagedFile]:
+        """Yield everything that is staged, for recovery after a crash."""
 
 
 class SessionRepository(Protocol):

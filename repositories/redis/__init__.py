@@ -1,1 +1,1 @@
-"""Redis or Valkey, through redis-py: sessions, locks, rate limits, events."""
+"""What Redis or Valkey keeps: sessions, locks, rate limits and news. Every key begins with `orquestra:`."""

@@ -1,0 +1,1 @@
+"""Commands that run the real server: the demo and the measurements."""

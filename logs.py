@@ -1,0 +1,58 @@
+"""JSON log lines without secrets."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SECRETS = (
+    re.compile(r"orq_[A-Za-z0-9]+_[A-Za-z0-9]+"),
+    re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"),
+    re.compile(r"\bsk-[\w-]{8,}"),
+    re.compile(r"(?i)(?<=bearer )\S+"),
+    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
+)
+
+
+class JsonFormatter(logging.Formatter):
+    """Write one JSON object a line: time, level, logger, message and the record's extras.
+
+    Args:
+        secrets: values of settings that must not be written wherever they turn up.
+    """
+
+    def __init__(self, secrets: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._secrets = [secret for secret in secrets if secret]
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, redacted."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return self._redact(json.dumps(line, ensure_ascii=False, default=str))
+
+    def _redact(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]")
+        for pattern in _SECRETS:
+            text = pattern.sub("[redacted]", text)
+        return text
+
+
+def configure_logging(level: str, secrets: Sequence[str]) -> None:
+    """Send every log line of the process to standard error as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(secrets))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx2").setLevel("WARNING")
+    logging.getLogger("waitress.queue").setLevel("ERROR")

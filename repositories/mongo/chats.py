@@ -1,0 +1,134 @@
+"""Chats in MongoDB."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+
+from pymongo import ASCENDING
+
+from models.chats import Chat, ChatFilter, ChatOutcome, ChatStatus, Feedback
+from models.paging import Listing, Page
+from repositories.codec import CHATS, substring_pattern
+from repositories.mongo.database import Documents
+from repositories.mongo.table import NEWEST, Filter, Table, behind, by_id, key, of_assistants
+
+
+class MongoChatRepository:
+    """Implement `ChatRepository`."""
+
+    def __init__(self, collection: Documents) -> None:
+        self._chats = Table(collection, CHATS)
+
+    def add(self, chat: Chat) -> bool:
+        """Store a new chat; False, and nothing stored, if its assistant has one with the same dedupe key."""
+        return self._chats.add(chat)
+
+    def get(self, chat_id: str) -> Chat | None:
+        """Return the chat with this id."""
+        return self._chats.get(chat_id)
+
+    def find_by_dedupe_key(self, assistant_id: str, dedupe_key: str) -> Chat | None:
+        """Return the chat of a message."""
+        return self._chats.first({"assistant_id": assistant_id, "dedupe_key": dedupe_key})
+
+    def claim(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
+        """Begin another attempt: make it `received`, leased to this owner, one attempt more."""
+        claimable = [
+            {"status": "failed"},
+            {"status": "received", "lease_until": None},
+            {"status": "received", "lease_until": {"$lt": at}},
+        ]
+        return self._claim(by_id(chat_id) | {"$or": claimable}, owner, until)
+
+    def claim_inactive(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
+        """As `claim`, for a chat whose status is `inactive` or `suppressed`: a user asked for an answer after all."""
+        return self._claim(by_id(chat_id) | {"status": {"$in": ["inactive", "suppressed"]}}, owner, until)
+
+    def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
+        """Prolong the leases that this owner still holds on `received` chats."""
+        ids = [key(chat_id) for chat_id in chat_ids]
+        self._chats.update_all({"_id": {"$in": ids}, **_held_by(owner)}, {"lease_until": until})
+
+    def finish(self, chat_id: str, owner: str, outcome: ChatOutcome) -> bool:
+        """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner.
+
+        An `answered` outcome also needs the chat to be `active` still.
+        """
+        where = by_id(chat_id) | _held_by(owner)
+        if outcome.status is ChatStatus.ANSWERED:
+            where["active"] = True
+        written = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+        return self._chats.update(where, {**written, "lease_owner": None, "lease_until": None})
+
+    def has_unfinished_before(self, conversation_id: str, chat_id: str, at: datetime) -> bool:
+        """Tell whether a chat of the conversation with a smaller id is `received` under a lease that goes past `at`."""
+        working = {"status": "received", "lease_until": {"$gt": at}}
+        return self._chats.first(_before(conversation_id, chat_id) | working) is not None
+
+    def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
+        """Return the newest chats before that id which are part of the memory, oldest first."""
+        if limit < 1:
+            return ()
+        where = _before(conversation_id, before_id) | {"status": {"$nin": ["received", "failed"]}}
+        return self._chats.all(where, NEWEST, limit)[::-1]
+
+    def newest(self, conversation_id: str) -> Chat | None:
+        """Return the conversation's newest chat."""
+        return self._chats.first({"conversation_id": conversation_id}, NEWEST)
+
+    def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
+        """List the chats that pass the filter, newest first (by id) unless it says otherwise."""
+        where = of_assistants(chats.assistant_ids) | _passes(chats)
+        if not chats.oldest_first:
+            return self._chats.page(where, behind(page), page)
+        follow = {} if page.after is None else {"_id": {"$gt": key(page.after)}}
+        return self._chats.page(where, follow, page, [("_id", ASCENDING)])
+
+    def set_active(self, conversation_id: str, active: bool, paused_until: datetime | None) -> None:
+        """Mark every chat of a conversation as the conversation is marked."""
+        marks = {"active": active, "paused_until": paused_until}
+        self._chats.update_all({"conversation_id": conversation_id}, marks)
+
+    def set_feedback(self, chat_id: str, feedback: Feedback) -> bool:
+        """Store what a user thinks of the answer; tell whether the chat was there."""
+        return self._chats.update(by_id(chat_id), {"feedback": feedback})
+
+    def delete_of_conversation(self, conversation_id: str) -> None:
+        """Delete every chat of a conversation."""
+        self._chats.delete_all({"conversation_id": conversation_id})
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every chat of an assistant."""
+        self._chats.delete_all({"assistant_id": assistant_id})
+
+    def _claim(self, where: Filter, owner: str, until: datetime) -> bool:
+        changes = {"status": "received", "lease_owner": owner, "lease_until": until}
+        return self._chats.update(where, changes, {"attempts": 1})
+
+
+def _held_by(owner: str) -> Filter:
+    return {"status": "received", "lease_owner": owner}
+
+
+def _before(conversation_id: str, chat_id: str) -> Filter:
+    return {"conversation_id": conversation_id, "_id": {"$lt": key(chat_id)}}
+
+
+def _passes(chats: ChatFilter) -> Filter:
+    """Return the filter of everything that is asked for, but for the assistants."""
+    equals = {
+        "conversation_id": chats.conversation_id,
+        "channel.id": chats.channel_id,
+        "channel.message_service": chats.message_service,
+        "status": chats.status and chats.status.value,
+    }
+    where: Filter = {field: value for field, value in equals.items() if value is not None}
+    if chats.active is not None:
+        over: list[Filter] = [{"active": True}]
+        if chats.at is not None:
+            over.append({"paused_until": {"$lte": chats.at}})
+        where["$or" if chats.active else "$nor"] = over
+    if chats.text:
+        part = {"$regex": substring_pattern(chats.text), "$options": "i"}
+        where["$and"] = [{"$or": [{"message": part}, {"response": part}]}]
+    return where

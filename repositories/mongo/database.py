@@ -1,0 +1,124 @@
+"""The connection to MongoDB: its options, the indexes, and what its failures mean."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from typing import Any
+
+from pymongo import ASCENDING, IndexModel, MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import DocumentTooLarge, PyMongoError
+
+from models.errors import TooLarge, Unavailable
+
+Documents = Collection[dict[str, Any]]
+"""A collection as the repositories take it."""
+
+SELECTION_MS = 3_000
+"""How long an operation waits for a server that can take it."""
+
+ANSWER_MS = 20_000
+"""How long the server may take over an answer."""
+
+BULK_SECONDS = 600
+"""How long it may take to change or delete everything of a conversation or an assistant."""
+
+
+def _index(*fields: str, **options: Any) -> IndexModel:
+    return IndexModel([(field, ASCENDING) for field in fields], **options)
+
+
+INDEXES = {
+    "users": (
+        _index("email", unique=True),
+        _index("founder", unique=True, partialFilterExpression={"founder": True}),
+    ),
+    "assistants": (_index("owner_id", "_id"), _index("keys.sha256", unique=True)),
+    "conversations": (
+        _index("assistant_id", "channel.message_service", "channel.id", unique=True),
+        _index("channel.id"),
+        _index("assistant_id", "last_message_at", "_id"),
+        _index("last_message_at", "_id"),
+    ),
+    "chats": (
+        _index("assistant_id", "dedupe_key", unique=True),
+        _index("conversation_id", "_id"),
+        _index("assistant_id", "_id"),
+        _index("status", "lease_until"),
+    ),
+    "documents": (_index("assistant_id", "type", "filename", unique=True), _index("assistant_id", "_id")),
+    "passages": (_index("assistant_id", "document_id"),),
+}
+"""The indexes of each collection."""
+
+
+class MongoDatabase:
+    """One database of a MongoDB deployment, through one client for the whole process.
+
+    Nothing is sent before the first operation. Writes are acknowledged by a majority and in its journals.
+
+    Args:
+        uri: `mongodb://...` or `mongodb+srv://...`; the options set here win over its own.
+        name: the database.
+        options: more options for the client, for tests.
+
+    Raises:
+        Unavailable: the URI cannot be read or its name cannot be resolved.
+    """
+
+    def __init__(self, uri: str, name: str, **options: Any) -> None:
+        with store_errors():
+            self._client: MongoClient[dict[str, Any]] = MongoClient(
+                uri,
+                appname="orquestra",
+                tz_aware=True,
+                tzinfo=UTC,
+                serverSelectionTimeoutMS=SELECTION_MS,
+                connectTimeoutMS=SELECTION_MS,
+                socketTimeoutMS=ANSWER_MS,
+                w="majority",
+                journal=True,
+                **options,
+            )
+            self._database = self._client[name]
+
+    def collection(self, name: str) -> Documents:
+        """Return a collection for its repository."""
+        return self._database[name]
+
+    def ensure_indexes(self) -> None:
+        """Create the indexes that are absent; safe to call at every start, from several servers.
+
+        Raises:
+            Unavailable: MongoDB does not answer, or what is stored contradicts a unique index.
+        """
+        with store_errors():
+            for name, indexes in INDEXES.items():
+                self._database[name].create_indexes(list(indexes))
+
+    def ping(self) -> str:
+        """Return the server's name and version.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        with store_errors():
+            return f"mongodb {self._client.server_info()['version']}"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Raise ours in place of the driver's errors: the one place where they are told apart."""
+    try:
+        yield
+    except DocumentTooLarge as error:
+        raise TooLarge("It is larger than the 16 MB that the store takes. Send it in smaller pieces.") from error
+    except PyMongoError as error:
+        raise Unavailable(
+            "The database does not answer as it should. Check MONGODB_URI and that its servers run, then try again.",
+            code="store_unavailable",
+        ) from error

@@ -1,0 +1,42 @@
+"""The passages of documents in MongoDB."""
+
+from collections.abc import Sequence
+
+from pymongo import ASCENDING
+
+from models.documents import Passage
+from repositories.codec import PASSAGES
+from repositories.mongo.database import Documents, store_errors
+from repositories.mongo.table import Filter, Table
+
+
+class MongoPassageRepository:
+    """Implement `PassageRepository`."""
+
+    def __init__(self, collection: Documents) -> None:
+        self._passages = Table(collection, PASSAGES)
+
+    def add(self, passages: Sequence[Passage]) -> None:
+        """Store new passages, all or none visible later by their revision."""
+        if not passages:
+            return
+        with store_errors():
+            self._passages.collection.insert_many([self._passages.fields(passage) for passage in passages])
+
+    def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
+        """Return one revision's passages in the order of the document."""
+        where = _document(assistant_id, document_id) | {"revision": revision}
+        return self._passages.all(where, [("position", ASCENDING)])
+
+    def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
+        """Delete a document's passages, but for those of one revision."""
+        kept = {} if keep_revision is None else {"revision": {"$ne": keep_revision}}
+        self._passages.delete_all(_document(assistant_id, document_id) | kept)
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every passage of an assistant."""
+        self._passages.delete_all({"assistant_id": assistant_id})
+
+
+def _document(assistant_id: str, document_id: str) -> Filter:
+    return {"assistant_id": assistant_id, "document_id": document_id}

@@ -1,0 +1,134 @@
+"""Chats in the embedded store."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+
+from models.chats import Chat, ChatFilter, ChatOutcome, ChatStatus, Feedback
+from models.paging import Listing, Page
+from repositories.codec import CHATS, stamp
+from repositories.sqlite.database import SqliteDatabase
+from repositories.sqlite.table import ALL, Table, Where, by_id, one_of
+
+_CLAIMABLE = "(status = 'failed' OR (status = 'received' AND (lease_until IS NULL OR lease_until < ?)))"
+_REMEMBERED = Where("status NOT IN ('received', 'failed')")
+
+
+class SqliteChatRepository:
+    """Implement `ChatRepository`."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._chats = Table(database, "chats", CHATS)
+
+    def add(self, chat: Chat) -> bool:
+        """Store a new chat; False, and nothing stored, if its assistant has one with the same dedupe key."""
+        with self._chats.database.write() as connection:
+            return self._chats.add(connection, chat.id, chat)
+
+    def get(self, chat_id: str) -> Chat | None:
+        """Return the chat with this id."""
+        return self._chats.get(chat_id)
+
+    def find_by_dedupe_key(self, assistant_id: str, dedupe_key: str) -> Chat | None:
+        """Return the chat of a message."""
+        return self._chats.first(Where("assistant_id = ? AND dedupe_key = ?", (assistant_id, dedupe_key)))
+
+    def claim(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
+        """Begin another attempt: make it `received`, leased to this owner, one attempt more."""
+        return self._claim(by_id(chat_id) & Where(_CLAIMABLE, (stamp(at),)), owner, until)
+
+    def claim_inactive(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
+        """As `claim`, for a chat whose status is `inactive` or `suppressed`: a user asked for an answer after all."""
+        return self._claim(by_id(chat_id) & Where("status IN ('inactive', 'suppressed')"), owner, until)
+
+    def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
+        """Prolong the leases that this owner still holds on `received` chats."""
+        self._chats.update(one_of("id", tuple(chat_ids)) & _held_by(owner), {"lease_until": until})
+
+    def finish(self, chat_id: str, owner: str, outcome: ChatOutcome) -> bool:
+        """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner.
+
+        An `answered` outcome also needs the chat to be `active` still.
+        """
+        where = by_id(chat_id) & _held_by(owner)
+        if outcome.status is ChatStatus.ANSWERED:
+            where = where & Where("active = 1")
+        written = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+        return self._chats.update(where, {**written, "lease_owner": None, "lease_until": None}) == 1
+
+    def has_unfinished_before(self, conversation_id: str, chat_id: str, at: datetime) -> bool:
+        """Tell whether a chat of the conversation with a smaller id is `received` under a lease that goes past `at`."""
+        working = Where("status = 'received' AND lease_until > ?", (stamp(at),))
+        before = Where("+conversation_id = ? AND +id < ?", (conversation_id, chat_id))
+        return self._chats.first(working & before) is not None
+
+    def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
+        """Return the newest chats before that id which are part of the memory, oldest first."""
+        where = _conversation(conversation_id) & Where("id < ?", (before_id,)) & _REMEMBERED
+        return self._chats.all(where, f"ORDER BY id DESC LIMIT {limit:d}")[::-1]
+
+    def newest(self, conversation_id: str) -> Chat | None:
+        """Return the conversation's newest chat."""
+        return self._chats.first(_conversation(conversation_id), "ORDER BY id DESC")
+
+    def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
+        """List the chats that pass the filter, newest first (by id) unless it says otherwise."""
+        assistant_ids = chats.assistant_ids
+        where = _passes(chats)
+        if chats.conversation_id is not None and assistant_ids is not None:
+            where = where & one_of("+assistant_id", assistant_ids)
+            assistant_ids = None
+        direction, behind = ("ASC", ">") if chats.oldest_first else ("DESC", "<")
+        follow = ALL if page.after is None else Where(f"id {behind} ?", (page.after,))
+        return self._chats.page(assistant_ids, where, page, (f"id {direction}",), follow)
+
+    def set_active(self, conversation_id: str, active: bool, paused_until: datetime | None) -> None:
+        """Mark every chat of a conversation as the conversation is marked."""
+        self._chats.update(_conversation(conversation_id), {"active": active, "paused_until": paused_until})
+
+    def set_feedback(self, chat_id: str, feedback: Feedback) -> bool:
+        """Store what a user thinks of the answer; tell whether the chat was there."""
+        return self._chats.update(by_id(chat_id), {"feedback": feedback}) == 1
+
+    def delete_of_conversation(self, conversation_id: str) -> None:
+        """Delete every chat of a conversation."""
+        self._chats.delete(_conversation(conversation_id))
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every chat of an assistant."""
+        self._chats.delete(Where("assistant_id = ?", (assistant_id,)))
+
+    def _claim(self, where: Where, owner: str, until: datetime) -> bool:
+        changes = {"status": "received", "lease_owner": owner, "lease_until": until}
+        return self._chats.update(where, changes, {"attempts": 1}) == 1
+
+
+def _held_by(owner: str) -> Where:
+    return Where("+status = 'received' AND lease_owner = ?", (owner,))
+
+
+def _conversation(conversation_id: str) -> Where:
+    return Where("conversation_id = ?", (conversation_id,))
+
+
+def _passes(chats: ChatFilter) -> Where:
+    """Return the filter's condition, but for its assistants.
+
+    The plus keeps `status` from choosing the index: the list's order is worth more than the few rows it would save.
+    """
+    where = ALL
+    equals = {
+        "conversation_id": chats.conversation_id,
+        "channel_id": chats.channel_id,
+        "message_service": chats.message_service,
+        "+status": chats.status and chats.status.value,
+    }
+    for column, value in equals.items():
+        if value is not None:
+            where = where & Where(f"{column} = ?", (value,))
+    if chats.active is not None:
+        at = None if chats.at is None else stamp(chats.at)
+        where = where & Where("(active = 1 OR coalesce(paused_until <= ?, false)) = ?", (at, chats.active))
+    if chats.text:
+        where = where & Where("(contains(message, ?) OR contains(response, ?))", (chats.text, chats.text))
+    return where

@@ -1,0 +1,43 @@
+"""The passages of documents in the embedded store."""
+
+from collections.abc import Sequence
+
+from models.documents import Passage
+from models.errors import Unavailable
+from repositories.codec import PASSAGES
+from repositories.sqlite.database import SqliteDatabase
+from repositories.sqlite.table import Table, Where
+
+
+class SqlitePassageRepository:
+    """Implement `PassageRepository`."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._passages = Table(database, "passages", PASSAGES)
+
+    def add(self, passages: Sequence[Passage]) -> None:
+        """Store new passages, all or none visible later by their revision."""
+        with self._passages.database.write() as connection:
+            for passage in passages:
+                if not self._passages.add(connection, passage.id, passage):
+                    raise Unavailable("The passages could not be stored. Try again.", code="store_unavailable")
+
+    def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
+        """Return one revision's passages in the order of the document."""
+        where = _document(assistant_id, document_id) & Where("revision = ?", (revision,))
+        return self._passages.all(where, "ORDER BY position")
+
+    def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
+        """Delete a document's passages, but for those of one revision."""
+        where = _document(assistant_id, document_id)
+        if keep_revision is not None:
+            where = where & Where("revision <> ?", (keep_revision,))
+        self._passages.delete(where)
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every passage of an assistant."""
+        self._passages.delete(Where("assistant_id = ?", (assistant_id,)))
+
+
+def _document(assistant_id: str, document_id: str) -> Where:
+    return Where("assistant_id = ? AND document_id = ?", (assistant_id, document_id))

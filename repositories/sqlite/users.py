@@ -1,0 +1,52 @@
+"""Accounts in the embedded store."""
+
+from datetime import datetime
+
+from models.errors import Conflict, Unavailable
+from models.users import User
+from repositories.codec import USERS
+from repositories.sqlite.database import SqliteDatabase
+from repositories.sqlite.table import ALL, Table, Where, by_id
+
+
+class SqliteUserRepository:
+    """Implement `UserRepository`."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._users = Table(database, "users", USERS)
+
+    def add(self, user: User) -> None:
+        """Store a new account."""
+        with self._users.database.write() as connection:
+            if self._users.add(connection, user.id, user):
+                return
+            if self._users.get_within(connection, _email(user.email)):
+                raise Conflict("There is an account with this address. Log in, or use another.", code="email_taken")
+            if user.founder and self._users.get_within(connection, Where("founder = 1")):
+                raise Conflict("The first account exists already. Ask its owner for access.", code="founder_exists")
+            raise Unavailable("The account could not be stored. Try again.", code="store_unavailable")
+
+    def get(self, user_id: str) -> User | None:
+        """Return the account with this id."""
+        return self._users.get(user_id)
+
+    def find_by_email(self, email: str) -> User | None:
+        """Return the account with this lower-case address."""
+        return self._users.first(_email(email))
+
+    def count(self) -> int:
+        """Return how many accounts there are."""
+        return self._users.count(ALL)
+
+    def set_password(self, user_id: str, password_hash: str, tokens_valid_after: datetime, kept_session: str) -> None:
+        """Change the password and, in the same update, end every login but one."""
+        changes = {
+            "password_hash": password_hash,
+            "tokens_valid_after": tokens_valid_after,
+            "kept_session": kept_session,
+        }
+        self._users.update(by_id(user_id), changes)
+
+
+def _email(email: str) -> Where:
+    return Where("email = ?", (email,))

@@ -1,0 +1,78 @@
+"""/assistants: what answers, and with which keys."""
+
+from typing import Any
+
+from flask import url_for
+from flask_smorest import Blueprint
+
+from models.assistants import Assistant
+from routes.access import caller, services, signed_in
+from routes.paging import page_headers
+from routes.schemas.assistants import (
+    AssistantChangesSchema,
+    AssistantSchema,
+    NewAssistantSchema,
+    RotateKeySchema,
+)
+from routes.schemas.base import PageQuery
+
+blueprint = Blueprint("assistants", __name__, url_prefix="/assistants", description="Assistants and their API keys")
+
+
+@blueprint.post("/add")
+@signed_in
+@blueprint.arguments(NewAssistantSchema)
+@blueprint.response(201, AssistantSchema)
+def add(data: dict[str, Any]) -> Any:
+    """Create an assistant; the answer holds its API key."""
+    assistant = services().assistants.add(caller(), **data)
+    return _shown(assistant), {"Location": url_for("assistants.get", assistant_id=assistant.id)}
+
+
+@blueprint.get("/list")
+@signed_in
+@blueprint.arguments(PageQuery, location="query")
+@blueprint.response(200, AssistantSchema(many=True))
+def list_(query: dict[str, Any]) -> Any:
+    """List the caller's assistants, newest first; an admin's list holds all."""
+    listing = services().assistants.list(caller(), query["page"])
+    return [_shown(assistant) for assistant in listing.items], page_headers(listing, query["page"])
+
+
+@blueprint.get("/get/<assistant_id>")
+@signed_in
+@blueprint.response(200, AssistantSchema)
+def get(assistant_id: str) -> Any:
+    """Return an assistant."""
+    return _shown(services().assistants.get(caller(), assistant_id))
+
+
+@blueprint.put("/update/<assistant_id>")
+@signed_in
+@blueprint.arguments(AssistantChangesSchema)
+@blueprint.response(200, AssistantSchema)
+def update(changes: dict[str, Any], assistant_id: str) -> Any:
+    """Set fields of an assistant."""
+    return _shown(services().assistants.update(caller(), assistant_id, changes))
+
+
+@blueprint.delete("/delete/<assistant_id>")
+@signed_in
+@blueprint.response(204)
+def delete(assistant_id: str) -> None:
+    """Delete an assistant with its documents, conversations and chats."""
+    services().assistants.delete(caller(), assistant_id)
+
+
+@blueprint.post("/rotateKey/<assistant_id>")
+@signed_in
+@blueprint.arguments(RotateKeySchema)
+@blueprint.response(200, AssistantSchema)
+def rotate_key(data: dict[str, Any], assistant_id: str) -> Any:
+    """Give an assistant a new key; the current one works until the grace ends."""
+    return _shown(services().assistants.rotate_key(caller(), assistant_id, **data))
+
+
+def _shown(assistant: Assistant) -> dict[str, Any]:
+    """Return what the schema needs: the assistant and its key in clear."""
+    return {**vars(assistant), "api_key": services().assistants.revealed_key(assistant)}

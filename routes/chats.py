@@ -1,0 +1,168 @@
+"""/chats: the channels' endpoint, and what managers do with chats."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import request, url_for
+from flask_smorest import Blueprint
+
+from models.answers import AnswerEvent, Done, Replaying, TextDelta
+from models.errors import Invalid, OrquestraError
+from routes.access import caller, calling_assistant, metrics, services, signed_in, with_api_key
+from routes.errors import problem
+from routes.metrics import Metrics
+from routes.paging import page_headers
+from routes.requests import request_id
+from routes.schemas.chats import (
+    ChannelAnswerSchema,
+    ChannelMessageSchema,
+    ChatQuery,
+    ChatSchema,
+    DeactivateSchema,
+    FeedbackSchema,
+    ReplySchema,
+    SwitchedSchema,
+    inbound,
+)
+from routes.streaming import frame, stream
+
+blueprint = Blueprint("chats", __name__, url_prefix="/chats", description="Messages and their answers")
+REPLAYED = "Idempotent-Replayed"
+
+
+@blueprint.post("/enviarMensagemLLM")
+@with_api_key
+@blueprint.arguments(ChannelMessageSchema)
+@blueprint.response(200, ChannelAnswerSchema)
+def send_message(data: dict[str, Any]) -> Any:
+    """Take a person's message from a channel and give its one answer, whole or as server-sent events."""
+    message = inbound(data, calling_assistant(), _idempotency_key())
+    deadline = services().conversations.new_deadline()
+    events = services().conversations.answer(message, deadline)
+    if data["stream"] or request.accept_mimetypes.best == "text/event-stream":
+        headers: dict[str, str] = {}
+        this_request = request_id()
+
+        def failed(error: OrquestraError) -> bytes:
+            return frame("error", problem(error, this_request))
+
+        response = stream(_frames(events, headers, metrics()), deadline, failed)
+        response.headers.update(headers)
+        return response
+    done = _last(events, metrics())
+    return done.chat, {REPLAYED: "true"} if done.replayed else {}
+
+
+@blueprint.get("/get/<path:reference>")
+@signed_in
+@blueprint.response(200, ChatSchema)
+def get(reference: str) -> Any:
+    """Return a chat by its id, or a channel's newest chat by the channel's id."""
+    return services().chats.get(caller(), reference)
+
+
+@blueprint.get("/list")
+@signed_in
+@blueprint.arguments(ChatQuery, location="query")
+@blueprint.response(200, ChatSchema(many=True))
+def list_(query: dict[str, Any]) -> Any:
+    """List chats, newest first."""
+    return _listed(query, None)
+
+
+@blueprint.get("/listarAtivos")
+@signed_in
+@blueprint.arguments(ChatQuery, location="query")
+@blueprint.response(200, ChatSchema(many=True))
+def list_active(query: dict[str, Any]) -> Any:
+    """List the chats of conversations that a model answers."""
+    return _listed(query, True)
+
+
+@blueprint.get("/listarInativos")
+@signed_in
+@blueprint.arguments(ChatQuery, location="query")
+@blueprint.response(200, ChatSchema(many=True))
+def list_inactive(query: dict[str, Any]) -> Any:
+    """List the chats that people have taken over."""
+    return _listed(query, False)
+
+
+@blueprint.put("/ativar/<path:reference>")
+@signed_in
+@blueprint.response(200, SwitchedSchema)
+def activate(reference: str) -> Any:
+    """Let the model answer again: in a chat's conversation, or in every conversation of a channel id."""
+    return services().chats.switch(caller(), reference, active=True)
+
+
+@blueprint.put("/desativar/<path:reference>")
+@signed_in
+@blueprint.arguments(DeactivateSchema, required=False)
+@blueprint.response(200, SwitchedSchema)
+def deactivate(data: dict[str, Any], reference: str) -> Any:
+    """Stop the model from answering, for good or until a time."""
+    return services().chats.switch(caller(), reference, active=False, until=data["until"])
+
+
+@blueprint.post("/responder/<path:reference>")
+@signed_in
+@blueprint.arguments(ReplySchema)
+@blueprint.response(201, ChatSchema)
+def reply(data: dict[str, str], reference: str) -> Any:
+    """Put a human agent's words into the conversation and its memory."""
+    chat = services().chats.reply(caller(), reference, data["message"])
+    return chat, {"Location": url_for("chats.get", reference=chat.id)}
+
+
+@blueprint.post("/retry/<path:reference>")
+@signed_in
+@blueprint.response(200, ChatSchema)
+def retry(reference: str) -> Any:
+    """Ask the model again for a chat without an answer."""
+    deadline = services().conversations.new_deadline()
+    return _last(services().chats.retry(caller(), reference, deadline), metrics()).chat
+
+
+@blueprint.post("/feedback/<path:reference>")
+@signed_in
+@blueprint.arguments(FeedbackSchema)
+@blueprint.response(200, ChatSchema)
+def rate(data: dict[str, Any], reference: str) -> Any:
+    """Store an opinion of an answer."""
+    return services().chats.rate(caller(), reference, data["score"], data["comment"])
+
+
+def _listed(query: dict[str, Any], active: bool | None) -> Any:
+    listing = services().chats.list(caller(), query["wanted"], active, query["assistant_id"], query["page"])
+    return listing.items, page_headers(listing, query["page"])
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= 256:
+        raise Invalid(
+            "Idempotency-Key must have 1 to 256 characters.", errors={"Idempotency-Key": ["1 to 256 characters."]}
+        )
+    return key
+
+
+def _last(events: Iterable[AnswerEvent], measured: Metrics) -> Done:
+    done = next(event for event in events if isinstance(event, Done))
+    if not done.replayed:
+        measured.count(done.chat)
+    return done
+
+
+def _frames(events: Iterator[AnswerEvent], headers: dict[str, str], measured: Metrics) -> Iterator[bytes]:
+    """Turn events into SSE frames; a replay is noted in the headers before the first of them."""
+    for event in events:
+        match event:
+            case Replaying():
+                headers[REPLAYED] = "true"
+            case TextDelta(text):
+                yield frame("message", {"delta": text})
+            case Done(chat, replayed):
+                if not replayed:
+                    measured.count(chat)
+                yield frame("done", ChannelAnswerSchema().dump(chat))

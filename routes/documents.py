@@ -1,0 +1,97 @@
+"""/documents: what an assistant knows."""
+
+import mimetypes
+from typing import Any
+
+from flask import Response, send_file, url_for
+from flask_smorest import Blueprint
+
+from models.documents import Document
+from routes.access import caller, services, signed_in
+from routes.paging import page_headers
+from routes.schemas.documents import (
+    DocumentForm,
+    DocumentQuery,
+    DocumentSchema,
+    DocumentUpload,
+    FoundPassageSchema,
+    PathSchema,
+    SearchSchema,
+    WaitQuery,
+)
+
+blueprint = Blueprint("documents", __name__, url_prefix="/documents", description="Documents and search in them")
+
+
+@blueprint.post("/add")
+@signed_in
+@blueprint.arguments(WaitQuery, location="query")
+@blueprint.arguments(DocumentForm, location="form")
+@blueprint.arguments(DocumentUpload, location="files")
+@blueprint.response(201, DocumentSchema)
+def add(_query: dict[str, bool], form: dict[str, Any], files: dict[str, Any]) -> Any:
+    """Upload a document, or replace the one of the same name."""
+    file = files["file"]
+    document = services().documents.add(caller(), filename=file.filename or "", content=file.read(), **form)
+    return document, {"Location": url_for("documents.get", document_id=document.id)}
+
+
+@blueprint.get("/list")
+@signed_in
+@blueprint.arguments(DocumentQuery, location="query")
+@blueprint.response(200, DocumentSchema(many=True))
+def list_(query: dict[str, Any]) -> Any:
+    """List documents, newest first."""
+    listing = services().documents.list(caller(), query["assistant_id"], query["type"], query["page"])
+    return listing.items, page_headers(listing, query["page"])
+
+
+@blueprint.get("/get/<document_id>")
+@signed_in
+@blueprint.response(200, DocumentSchema)
+def get(document_id: str) -> Document:
+    """Return a document's record."""
+    return services().documents.get(caller(), document_id)
+
+
+@blueprint.route("/path/get/<document_id>", methods=["GET", "PUT"])
+@signed_in
+@blueprint.response(200, PathSchema)
+def path(document_id: str) -> Document:
+    """Return where a document's file lies."""
+    return services().documents.get(caller(), document_id)
+
+
+@blueprint.get("/download/<document_id>")
+@signed_in
+@blueprint.response(200, description="the original bytes, as attachment")
+def download(document_id: str) -> Response:
+    """Download a document's original bytes."""
+    document, content = services().documents.open(caller(), document_id)
+    kind = mimetypes.guess_type(document.filename)[0] or "application/octet-stream"
+    return send_file(content, kind, as_attachment=True, download_name=document.filename, etag=document.sha256)
+
+
+@blueprint.delete("/delete/<document_id>")
+@signed_in
+@blueprint.response(204)
+def delete(document_id: str) -> None:
+    """Delete a document: from answers at once, then its file."""
+    services().documents.delete(caller(), document_id)
+
+
+@blueprint.post("/reindex/<document_id>")
+@signed_in
+@blueprint.response(200, DocumentSchema)
+def reindex(document_id: str) -> Document:
+    """Read a document's file again and replace its passages."""
+    return services().documents.reindex(caller(), document_id)
+
+
+@blueprint.post("/search")
+@signed_in
+@blueprint.arguments(SearchSchema)
+@blueprint.response(200, FoundPassageSchema(many=True))
+def search(data: dict[str, Any]) -> Any:
+    """Return the passages that an answer to this question would use, with scores."""
+    return services().documents.search(caller(), **data)

@@ -1,0 +1,58 @@
+"""What Prometheus may know; every app has a registry of its own."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from models.chats import Chat
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Metrics:
+    """The counters and histograms of one app."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self.requests = Counter(
+            "orquestra_http_requests", "HTTP requests", ["method", "route", "status"], registry=self._registry
+        )
+        self.request_seconds = Histogram(
+            "orquestra_http_request_seconds",
+            "Time to the response's headers",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._chats = Counter(
+            "orquestra_chats", "Channel messages by how they ended", ["status", "provider"], registry=self._registry
+        )
+        self._tokens = Counter("orquestra_tokens", "Model tokens", ["direction", "provider"], registry=self._registry)
+        self._stages = Histogram(
+            "orquestra_answer_stage_seconds",
+            "Where answers spend their time",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def count(self, chat: Chat) -> None:
+        """Count a chat that has just been settled."""
+        provider = chat.provider or "none"
+        self._chats.labels(chat.status.value, provider).inc()
+        self._tokens.labels("in", provider).inc(chat.tokens.input)
+        self._tokens.labels("out", provider).inc(chat.tokens.output)
+        for stage, ms in vars(chat.timings).items():
+            if ms is not None:
+                self._stages.labels(stage.removesuffix("_ms")).observe(ms / 1000)
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,49 @@
+"""Operations: is it alive, is it ready, what is it, how is it doing."""
+
+import hmac
+from typing import Any
+
+from flask import Response, current_app
+from flask_smorest import Blueprint
+
+from models.errors import NotFound, Unauthenticated
+from routes.access import bearer, metrics, services
+from routes.schemas.ops import HealthSchema, ReadinessSchema, VersionSchema
+
+blueprint = Blueprint("ops", __name__, description="Health, version and metrics")
+
+
+@blueprint.get("/healthz")
+@blueprint.response(200, HealthSchema)
+def healthz() -> dict[str, str]:
+    """Tell that the process answers."""
+    return {"status": "ok"}
+
+
+@blueprint.get("/readyz")
+@blueprint.response(200, ReadinessSchema)
+@blueprint.alt_response(503, schema=ReadinessSchema, description="a store is down, or the server is draining")
+def readyz() -> Any:
+    """Tell whether this server can do its work, and with what; 503 if not."""
+    found = services().health.readiness()
+    return found, 200 if found.ready else 503
+
+
+@blueprint.get("/version")
+@blueprint.response(200, VersionSchema)
+def version() -> dict[str, str]:
+    """Tell which version this is."""
+    return {"name": "orquestra", "version": current_app.config["API_VERSION"]}
+
+
+@blueprint.get("/metrics")
+@blueprint.doc(security=[{"metricsToken": []}])
+@blueprint.response(200, description="Prometheus text format")
+def exposition() -> Response:
+    """Return metrics to a caller with METRICS_TOKEN; without that setting there are none."""
+    token = current_app.config["METRICS_TOKEN"]
+    if not token:
+        raise NotFound("Metrics are off. Set METRICS_TOKEN to have them.")
+    if not hmac.compare_digest((bearer() or "").encode(), token.encode()):
+        raise Unauthenticated("Send METRICS_TOKEN as Authorization: Bearer <token>.", code="token_invalid")
+    return Response(metrics().exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")

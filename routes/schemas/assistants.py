@@ -1,0 +1,84 @@
+"""Wire names of /assistants."""
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate
+
+from routes.schemas.base import Timestamp, is_object_id, not_blank
+
+_IGNORED = frozenset(
+    {"id", "api_key", "created_at", "updated_at", "version", "voice", "debounce_seconds", "tools", "routing"}
+)
+
+
+def _not_yet(value: Any) -> None:
+    """Take what an assistant shows, and refuse what this version cannot do."""
+    if value not in (None, 0, [], {}):
+        raise ValidationError("Not available in this version; leave it as it is.")
+
+
+class NewAssistantSchema(Schema):
+    """A new assistant."""
+
+    name = fields.String(required=True, validate=[validate.Length(1, 200), not_blank])
+    owner_id = fields.String(load_default=None, allow_none=True, validate=is_object_id)
+
+
+class AssistantChangesSchema(Schema):
+    """The fields of an assistant that may be set; a whole assistant may be sent back as it was read."""
+
+    name = fields.String(validate=[validate.Length(1, 200), not_blank])
+    owner_id = fields.String(validate=is_object_id)
+    provider = fields.String(allow_none=True, validate=validate.Length(1, 50))
+    model = fields.String(allow_none=True, validate=validate.Length(1, 200))
+    temperature = fields.Float(allow_none=True, validate=validate.Range(0, 2))
+    max_output_tokens = fields.Integer(allow_none=True, strict=True, validate=validate.Range(1, 1_000_000))
+    history_turns = fields.Integer(strict=True, validate=validate.Range(0, 200))
+    language = fields.String(
+        allow_none=True,
+        validate=validate.Regexp(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", error="Must be a BCP 47 tag such as pt-BR."),
+    )
+    messages_per_minute = fields.Integer(allow_none=True, strict=True, validate=validate.Range(0, 1_000_000))
+    voice = fields.Raw(allow_none=True, validate=_not_yet)
+    debounce_seconds = fields.Raw(validate=_not_yet)
+    tools = fields.Raw(validate=_not_yet)
+    routing = fields.Raw(allow_none=True, validate=_not_yet)
+    id = fields.Raw(data_key="_id")
+    api_key = fields.Raw(allow_none=True)
+    created_at = fields.Raw(data_key="createdAt")
+    updated_at = fields.Raw(data_key="updatedAt")
+    version = fields.Raw()
+
+    @post_load
+    def keep_what_changes(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Drop what may be present but cannot be set."""
+        return {name: value for name, value in data.items() if name not in _IGNORED}
+
+
+class RotateKeySchema(Schema):
+    """How long the current key works on after a rotation."""
+
+    grace_seconds = fields.Integer(load_default=86_400, strict=True, validate=validate.Range(0, 30 * 86_400))
+
+
+class AssistantSchema(Schema):
+    """An assistant."""
+
+    _id = fields.String(attribute="id")
+    name = fields.String()
+    owner_id = fields.String()
+    api_key = fields.String(metadata={"description": "the current key; null when the server's secret has changed"})
+    createdAt = Timestamp(attribute="created_at")
+    updatedAt = Timestamp(attribute="updated_at")
+    version = fields.Integer()
+    provider = fields.String()
+    model = fields.String()
+    temperature = fields.Float()
+    max_output_tokens = fields.Integer()
+    history_turns = fields.Integer()
+    language = fields.String()
+    messages_per_minute = fields.Integer()
+    voice = fields.Constant(None)
+    debounce_seconds = fields.Constant(0)
+    tools: fields.Constant[list[str]] = fields.Constant([])
+    routing = fields.Constant(None)

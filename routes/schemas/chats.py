@@ -1,0 +1,181 @@
+"""Wire names of /chats."""
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates
+
+from models.answers import Inbound
+from models.assistants import Assistant
+from models.chats import ChatFilter, ChatStatus
+from models.conversations import Channel
+from routes.schemas.base import PageQuery, Timestamp, is_object_id, not_blank
+
+_METADATA_ITEMS = 50
+
+
+class ChannelMessageSchema(Schema):
+    """A person's message, as a channel delivers it. `id` and `message_service` name the channel."""
+
+    id = fields.String(required=True, validate=[validate.Length(1, 256), not_blank])
+    message_service = fields.String(required=True, validate=[validate.Length(1, 64), not_blank])
+    message = fields.String(required=True, validate=[validate.Length(1, 32_000), not_blank])
+    username = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=256))
+    active = fields.Boolean(load_default=True)
+    message_id = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 256))
+    stream = fields.Boolean(load_default=False)
+    metadata = fields.Dict(keys=fields.String(), load_default=dict)
+
+    @validates("metadata")
+    def check_metadata(self, value: dict[str, Any], **_: Any) -> None:
+        """Keep metadata small: it is stored with every chat."""
+        if len(value) > _METADATA_ITEMS or len(str(value)) > 8_000:
+            raise ValidationError(f"At most {_METADATA_ITEMS} entries and 8000 characters.")
+
+
+def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | None) -> Inbound:
+    """Build the message from a loaded ChannelMessageSchema; the header means the same as `message_id`."""
+    return Inbound(
+        assistant=assistant,
+        channel=Channel(data["id"], data["message_service"]),
+        text=data["message"],
+        username=data["username"],
+        message_id=data["message_id"] or idempotency_key or None,
+        active=data["active"],
+        metadata=data["metadata"],
+    )
+
+
+class ChatQuery(PageQuery):
+    """Filters of the lists."""
+
+    assistant_id = fields.String(load_default=None, validate=is_object_id)
+    channel_id = fields.String(load_default=None)
+    message_service = fields.String(load_default=None)
+    status = fields.Enum(ChatStatus, by_value=True, load_default=None)
+    q = fields.String(load_default=None, validate=validate.Length(1, 200))
+
+    @post_load
+    def build_filter(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Fold the filters into a ChatFilter."""
+        wanted = ChatFilter(
+            channel_id=data.pop("channel_id"),
+            message_service=data.pop("message_service"),
+            status=data.pop("status"),
+            text=data.pop("q"),
+        )
+        return {**data, "wanted": wanted}
+
+
+class DeactivateSchema(Schema):
+    """When a stopped conversation resumes by itself."""
+
+    until = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
+
+
+class ReplySchema(Schema):
+    """A human agent's words."""
+
+    message = fields.String(required=True, validate=[validate.Length(1, 32_000), not_blank])
+
+
+class FeedbackSchema(Schema):
+    """An opinion of an answer."""
+
+    score = fields.Integer(required=True, strict=True, validate=validate.OneOf([-1, 1]))
+    comment = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=4_000))
+
+
+class ChannelSchema(Schema):
+    """A channel."""
+
+    id = fields.String()
+    message_service = fields.String()
+
+
+class TokenCountsSchema(Schema):
+    """Tokens read and written."""
+
+    in_ = fields.Integer(attribute="input", data_key="in")
+    out = fields.Integer(attribute="output")
+
+
+class CitationSchema(Schema):
+    """A place in a document: `passage` is the document's text from `start` to `end`, in code points."""
+
+    document_id = fields.String()
+    filename = fields.String()
+    passage = fields.String()
+    start = fields.Integer()
+    end = fields.Integer()
+
+
+class TimingsSchema(Schema):
+    """Where the time went."""
+
+    queued_ms = fields.Integer()
+    retrieval_ms = fields.Integer()
+    first_token_ms = fields.Integer()
+    total_ms = fields.Integer()
+
+
+class ChatFailureSchema(Schema):
+    """Why there is no answer; `partial` is what the model had said before its stream broke."""
+
+    code = fields.String()
+    detail = fields.String()
+    at = Timestamp()
+    said = fields.String(attribute="partial", data_key="partial")
+
+
+class StoredFeedbackSchema(Schema):
+    """An opinion, and whose."""
+
+    score = fields.Integer()
+    comment = fields.String()
+    user_id = fields.String()
+    at = Timestamp()
+
+
+class ChatSchema(Schema):
+    """A message and its answer, as its managers see it."""
+
+    _id = fields.String(attribute="id")
+    channel = fields.Nested(ChannelSchema)
+    tokens = fields.Nested(TokenCountsSchema)
+    username = fields.String()
+    assistant_id = fields.String()
+    conversation_id = fields.String()
+    active = fields.Boolean()
+    message = fields.String()
+    response = fields.String()
+    status = fields.Enum(ChatStatus, by_value=True)
+    message_id = fields.String()
+    citations = fields.List(fields.Nested(CitationSchema))
+    provider = fields.String()
+    model = fields.String()
+    timings = fields.Nested(TimingsSchema)
+    error = fields.Nested(ChatFailureSchema)
+    feedback = fields.Nested(StoredFeedbackSchema)
+    answered_by = fields.String()
+    merged_into = fields.Constant(None)
+    metadata = fields.Dict()
+    createdAt = Timestamp(attribute="created_at")
+
+
+class ChannelAnswerSchema(ChatSchema):
+    """A chat as its channel sees it: an answer that a human overtook is not given out."""
+
+    @post_dump
+    def withhold(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Keep a suppressed answer from the channel."""
+        if data["status"] == ChatStatus.SUPPRESSED.value:
+            return {**data, "response": None, "citations": []}
+        return data
+
+
+class SwitchedSchema(Schema):
+    """The conversations that were switched."""
+
+    conversations = fields.List(fields.String())
+    active = fields.Boolean()
+    paused_until = Timestamp()

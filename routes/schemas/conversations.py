@@ -1,0 +1,51 @@
+"""Wire names of /conversations."""
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from routes.schemas.base import PageQuery, Timestamp, is_object_id
+from routes.schemas.chats import ChannelSchema, CitationSchema
+from services.viewer import Message, Speaker
+
+
+class ConversationQuery(PageQuery):
+    """Filters of the list."""
+
+    assistant_id = fields.String(load_default=None, validate=is_object_id)
+
+
+class ConversationSchema(Schema):
+    """A conversation in a list."""
+
+    _id = fields.String(attribute="id")
+    assistant_id = fields.String()
+    channel = fields.Nested(ChannelSchema)
+    username = fields.String()
+    active = fields.Boolean()
+    paused_until = Timestamp()
+    message_count = fields.Integer()
+    last_message = fields.String()
+    last_updated = Timestamp(attribute="last_message_at")
+
+
+class MessageSchema(Schema):
+    """One utterance: of the person (human), the model (ai), or a human agent (agent)."""
+
+    role = fields.String()
+    content = fields.String()
+    createdAt = Timestamp(attribute="created_at")
+    chat_id = fields.String(attribute="chat.id")
+    status = fields.String(attribute="chat.status")
+    answered_by = fields.String(attribute="chat.answered_by")
+    citations = fields.Method("citations_of")
+
+    def citations_of(self, message: Message) -> Any:
+        """Return the sources of a model's words; people's have none."""
+        return CitationSchema(many=True).dump(message.chat.citations if message.role is Speaker.AI else ())
+
+
+class ExportQuery(Schema):
+    """The format of an export."""
+
+    format = fields.String(load_default="json", validate=validate.OneOf(["json", "md", "csv"]))

@@ -1,0 +1,93 @@
+"""Wire names of /documents."""
+
+from typing import Any
+
+from flask_smorest.fields import Upload
+from marshmallow import Schema, fields, validate
+
+from models.documents import Document, DocumentStatus, DocumentType
+from routes.schemas.base import PageQuery, Timestamp, is_object_id, not_blank
+
+
+class AnyCaseEnum(fields.Enum[DocumentType]):
+    """An enum by value that takes the value in any case."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> DocumentType:
+        return super()._deserialize(value.lower() if isinstance(value, str) else value, attr, data, **kwargs)
+
+
+class DocumentForm(Schema):
+    """The text fields of an upload."""
+
+    type = AnyCaseEnum(DocumentType, by_value=True, required=True)
+    assistant_id = fields.String(required=True, validate=is_object_id)
+
+
+class DocumentUpload(Schema):
+    """The file of an upload."""
+
+    file = Upload(required=True)
+
+
+class DocumentQuery(PageQuery):
+    """Filters of the list."""
+
+    assistant_id = fields.String(load_default=None, validate=is_object_id)
+    type = AnyCaseEnum(DocumentType, by_value=True, load_default=None)
+
+
+class WaitQuery(Schema):
+    """Whether an upload is answered only when its text is ready to be used."""
+
+    wait = fields.Boolean(load_default=False)
+
+
+def located(document: Document) -> str:
+    """Return where a document's file lies, as operators know it."""
+    return f"documents/{document.filepath}"
+
+
+class DocumentSchema(Schema):
+    """A document."""
+
+    _id = fields.String(attribute="id")
+    filepath = fields.Function(located, metadata={"type": "string"})
+    filename = fields.String()
+    type = fields.Enum(DocumentType, by_value=True)
+    assistant_id = fields.String()
+    size = fields.Integer()
+    sha256 = fields.String()
+    status = fields.Enum(DocumentStatus, by_value=True)
+    error = fields.String()
+    progress = fields.Float()
+    passages = fields.Integer()
+    language = fields.String()
+    createdAt = Timestamp(attribute="created_at")
+    updatedAt = Timestamp(attribute="updated_at")
+
+
+class PathSchema(Schema):
+    """Where a document's file lies."""
+
+    path = fields.Function(located, metadata={"type": "string"})
+
+
+class SearchSchema(Schema):
+    """A question to the documents of an assistant."""
+
+    assistant_id = fields.String(required=True, validate=is_object_id)
+    query = fields.String(required=True, validate=[validate.Length(1, 32_000), not_blank])
+    limit = fields.Integer(load_default=6, strict=True, validate=validate.Range(1, 50))
+
+
+class FoundPassageSchema(Schema):
+    """A passage that was found: `passage` is the document's text from `start` to `end`, in code points."""
+
+    document_id = fields.String(attribute="passage.document_id")
+    filename = fields.String(attribute="passage.filename")
+    passage = fields.String(attribute="passage.text")
+    headings = fields.List(fields.String(), attribute="passage.headings")
+    start = fields.Integer(attribute="passage.start")
+    end = fields.Integer(attribute="passage.end")
+    score = fields.Float()
+    coverage = fields.Float()

@@ -1,0 +1,148 @@
+"""Composing an answer: prompt document, passages, history and message go to a model, text and sources come back."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from models.answers import ModelRequest, Sources, TextDelta, Turn, Usage
+from models.assistants import Assistant
+from models.chats import Chat, ChatStatus, Citation, Tokens
+from models.deadline import Deadline
+from models.documents import DocumentType
+from models.errors import ProviderFailed
+from services.citations import CitationFilter
+from services.ports import ChatRepository, DocumentRepository, KnowledgeIndex, LanguageModel, PassageRepository
+from services.prompting import estimate_tokens, fit_history, system_text
+
+PROMPT_FILENAME = "prompt.txt"
+PASSAGES_IN_A_PROMPT = 6
+
+
+@dataclass
+class Draft:
+    """An answer in the making; it keeps what was said when a model breaks off."""
+
+    text: str = ""
+    citations: tuple[Citation, ...] = ()
+    tokens: Tokens = field(default_factory=Tokens)
+    provider: str | None = None
+    model: str | None = None
+    retrieval_ms: int | None = None
+    first_token_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where the composer reads what an assistant knows."""
+
+    chats: ChatRepository
+    documents: DocumentRepository
+    passages: PassageRepository
+    index: KnowledgeIndex
+
+
+class Composer:
+    """Turn a stored message into an answer.
+
+    Args:
+        models: provider name -> model; only configured providers are in it.
+        default_provider: of assistants that name none.
+        history_tokens: estimated tokens that earlier turns may take.
+    """
+
+    def __init__(
+        self, memory: Memory, models: Mapping[str, LanguageModel], default_provider: str, history_tokens: int
+    ) -> None:
+        self._memory = memory
+        self._models = models
+        self._default_provider = default_provider
+        self._history_tokens = history_tokens
+
+    def compose(self, assistant: Assistant, chat: Chat, draft: Draft, deadline: Deadline) -> Iterator[TextDelta]:
+        """Yield the answer's text as the model writes it, filling the draft on the way.
+
+        Raises:
+            ProviderFailed: also when the assistant's provider is not configured here.
+            DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
+        """
+        began = time.monotonic()
+        model = self._model_of(assistant)
+        draft.provider, draft.model = model.provider, assistant.model or model.model
+        question = chat.message or ""
+        passages = tuple(self._memory.index.search(assistant, question, PASSAGES_IN_A_PROMPT))
+        draft.retrieval_ms = _ms_since(began)
+        request = ModelRequest(
+            assistant_id=assistant.id,
+            question=question,
+            instructions=self._instructions(assistant.id),
+            passages=passages,
+            history=self._history(assistant, chat),
+            model=assistant.model,
+            temperature=assistant.temperature,
+            max_output_tokens=assistant.max_output_tokens,
+            language=assistant.language,
+        )
+        deadline.check()
+        for text in self._stream(model, request, draft, deadline):
+            if draft.first_token_ms is None:
+                draft.first_token_ms = _ms_since(began)
+            draft.text += text
+            yield TextDelta(text)
+
+    def _stream(self, model: LanguageModel, request: ModelRequest, draft: Draft, deadline: Deadline) -> Iterator[str]:
+        """Yield the text to show; keep sources and usage in the draft."""
+        cited = CitationFilter(request.passages)
+        sources: tuple[Citation, ...] | None = None
+        counted: Tokens | None = None
+        for event in model.stream(request, deadline):
+            match event:
+                case TextDelta(text):
+                    shown = cited.feed(text)
+                    if shown:
+                        yield shown
+                case Sources(citations):
+                    sources = citations
+                case Usage(tokens, name):
+                    counted, draft.model = tokens, name or draft.model
+        rest = cited.finish()
+        if rest:
+            yield rest
+        draft.citations = cited.citations() if sources is None else sources
+        draft.tokens = counted or _estimated(request, draft.text)
+
+    def _model_of(self, assistant: Assistant) -> LanguageModel:
+        name = assistant.provider or self._default_provider
+        model = self._models.get(name)
+        if model is None:
+            raise ProviderFailed(
+                f"The provider {name!r} is not configured on this server. Configure it, or choose another one.",
+                code="provider_not_configured",
+            )
+        return model
+
+    def _instructions(self, assistant_id: str) -> str:
+        document = self._memory.documents.find(assistant_id, DocumentType.PROMPT, PROMPT_FILENAME)
+        if document is None:
+            return ""
+        pieces = self._memory.passages.of_document(assistant_id, document.id, document.revision)
+        return "".join(piece.text for piece in pieces)
+
+    def _history(self, assistant: Assistant, chat: Chat) -> tuple[Turn, ...]:
+        if assistant.history_turns == 0:
+            return ()
+        earlier = self._memory.chats.history(chat.conversation_id, chat.id, assistant.history_turns)
+        return fit_history([_turn(one) for one in earlier], self._history_tokens)
+
+
+def _turn(chat: Chat) -> Turn:
+    """Return what the memory holds of a chat: an answer that nobody was given is not part of it."""
+    return Turn(chat.message, chat.response if chat.status is ChatStatus.ANSWERED else None)
+
+
+def _estimated(request: ModelRequest, answer: str) -> Tokens:
+    turns = "".join(f"{turn.message or ''}{turn.response or ''}" for turn in request.history)
+    return Tokens(estimate_tokens(system_text(request) + turns + request.question), estimate_tokens(answer))
+
+
+def _ms_since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

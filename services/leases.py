@@ -1,0 +1,65 @@
+"""Leases: how the servers know that an attempt at an answer is still alive."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from models.clock import now
+from models.errors import Unavailable
+from services.ports import ChatRepository
+
+logger = logging.getLogger("orquestra.leases")
+
+
+class LeaseKeeper:
+    """Renew the leases of this process's attempts from one thread, started with the first of them.
+
+    A process that dies stops renewing, so its chats can be taken over when the lease ends.
+
+    Args:
+        seconds: how long a lease holds without being renewed; it is renewed three times as often.
+    """
+
+    def __init__(self, chats: ChatRepository, seconds: float = 15.0) -> None:
+        self._chats = chats
+        self.seconds = seconds
+        self._held: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def end_of_lease(self) -> datetime:
+        """Return when a lease taken now ends."""
+        return now() + timedelta(seconds=self.seconds)
+
+    @contextmanager
+    def keep(self, chat_id: str, owner: str) -> Iterator[None]:
+        """Renew the lease of an attempt (owner) on a chat while the block runs."""
+        with self._lock:
+            self._held[owner] = chat_id
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_all, name="leases", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[owner]
+
+    def close(self) -> None:
+        """Stop renewing."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _renew_all(self) -> None:
+        while not self._closed.wait(self.seconds / 3):
+            with self._lock:
+                held = list(self._held.items())
+            for owner, chat_id in held:
+                try:
+                    self._chats.renew([chat_id], owner, self.end_of_lease())
+                except Unavailable:
+                    logger.warning("a lease could not be renewed: the store cannot be reached")

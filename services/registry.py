@@ -1,0 +1,30 @@
+"""Everything that a request may use, as one frozen dataclass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.assistants import AssistantService
+from services.auth import AuthService
+from services.chats import ChatService
+from services.conversations import ConversationService
+from services.documents import DocumentService
+from services.health import HealthService
+from services.viewer import ConversationViewer
+
+
+@dataclass(frozen=True)
+class Services:
+    """The use cases that routes call; `main.py` builds it, `routes/access.py` gives it out.
+
+    Attributes:
+        close: releases stores, threads and child processes.
+    """
+
+    auth: AuthService
+    assistants: AssistantService
+    documents: DocumentService
+    conversations: ConversationService
+    chats: ChatService
+    viewer: ConversationViewer
+    health: HealthService
+    close: Callable[[], None]

@@ -1,0 +1,122 @@
+"""waitress, tuned for many slow answers at once, and a clean way out.
+
+Threads are cheap in memory; select() breaks the process beyond 1023 open files, poll() does not; without look-ahead a
+client that left goes unnoticed; above 1 MiB unsent, a reader that stalled holds its writer instead of the server's
+memory.
+"""
+
+import json
+import logging
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from flask import Flask
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+from waitress.task import ErrorTask
+
+from settings import Settings
+
+logger = logging.getLogger("orquestra.serving")
+
+_DRAIN_SECONDS = 30.0
+_BACKLOG = 1024
+_SPARE_BYTES = 4 * 2**20
+
+
+class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
+    """Answer a request that never reaches the app in the same shape as every other failure."""
+
+    def execute(self) -> None:
+        """Write the problem document."""
+        error = self.request.error
+        body = json.dumps(
+            {
+                "type": "about:blank",
+                "title": error.reason,
+                "status": error.code,
+                "detail": "The server cannot take this request: its head or its size is not acceptable.",
+                "code": {413: "too_large", 431: "headers_too_large"}.get(error.code, "bad_request"),
+                "request_id": secrets.token_hex(12),
+            }
+        ).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/problem+json"))
+        self.content_length = len(body)
+        self.set_close_on_finish()
+        self.write(body)
+
+
+class ProblemChannel(HTTPChannel):  # type: ignore[misc]
+    """A connection whose low-level errors are problem documents."""
+
+    error_task_class = ProblemTask
+
+
+class Server:
+    """A listening server that finishes its work before it goes."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        self._waitress = create_server(
+            app,
+            sockets=[listener],
+            threads=settings.threads,
+            connection_limit=1000,
+            backlog=_BACKLOG,
+            asyncore_use_poll=True,
+            channel_request_lookahead=1,
+            outbuf_high_watermark=2**20,
+            max_request_body_size=settings.max_upload_mb * 2**20 + _SPARE_BYTES,
+            max_request_header_size=64 * 2**10,
+            ident="orquestra",
+            clear_untrusted_proxy_headers=settings.proxy_hops == 0,
+        )
+        self._waitress.channel_class = ProblemChannel
+        self._stopping = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Return where it listens."""
+        host = self._waitress.effective_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._waitress.effective_port}"
+
+    def run(self, drain: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what is in flight, within 30 s; a second signal ends at once.
+
+        Args:
+            drain: called at the signal, so that readiness says no.
+        """
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            if self._stopping.is_set():
+                raise SystemExit(0)
+            self._stopping.set()
+            drain()
+            threading.Thread(target=self._finish, name="drain", daemon=True).start()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        logger.info("serving", extra={"url": self.url})
+        self._waitress.run()
+        logger.info("stopped")
+
+    def _finish(self) -> None:
+        """Refuse new connections, wait for the requests in flight, then end waitress' loop in the main thread."""
+        self._waitress.accepting = False
+        self._waitress.socket.shutdown(socket.SHUT_RDWR)
+        until = time.monotonic() + _DRAIN_SECONDS
+        while self._busy() and time.monotonic() < until:
+            time.sleep(0.05)
+        signal.raise_signal(signal.SIGTERM)
+
+    def _busy(self) -> bool:
+        channels: list[Any] = list(self._waitress.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)

@@ -1,0 +1,54 @@
+"""The stores under test, and what ran them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.stores import KINDS, MONGODB_TEST_URI, Stores, opened_mongo, opened_sqlite
+from tests.servers import secantus_server
+
+_answering: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def secantus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run one SecantusDB for the session."""
+    with secantus_server(tmp_path_factory.mktemp("secantus")) as uri:
+        yield uri
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind != "sqlite"])
+def mongo_uri(request: pytest.FixtureRequest) -> str:
+    """Give the URI of each server that speaks MongoDB's protocol."""
+    uri: str = MONGODB_TEST_URI if request.param == "mongodb" else request.getfixturevalue("secantus")
+    return uri
+
+
+@pytest.fixture(params=KINDS)
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+    """Open each store in turn, empty."""
+    kind: str = request.param
+    if kind == "sqlite":
+        opened = opened_sqlite(tmp_path / "var" / "orquestra.sqlite")
+    else:
+        opened = opened_mongo(MONGODB_TEST_URI if kind == "mongodb" else request.getfixturevalue("secantus"))
+    with opened as repositories:
+        if kind not in _answering:
+            _answering[kind] = repositories.probe.ping()
+        yield repositories
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which servers the contract tests ran on."""
+    if not _answering:
+        return
+    names = {
+        "mongo": "SecantusDB (not MongoDB), answering as",
+        "mongodb": "MONGODB_TEST_URI:",
+        "sqlite": "embedded store:",
+    }
+    ran = [f"{names[kind]} {version}" for kind, version in sorted(_answering.items())]
+    if not MONGODB_TEST_URI:
+        ran.append("no real MongoDB: MONGODB_TEST_URI is unset")
+    terminalreporter.write_line("stores under test: " + "; ".join(ran))

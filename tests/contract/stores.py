@@ -1,0 +1,172 @@
+"""The stores that the contract tests run on, and the items they put in."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pymongo import MongoClient
+
+from models.assistants import ApiKey, Assistant
+from models.chats import Chat, ChatStatus
+from models.conversations import Channel, Conversation
+from models.documents import Document, DocumentStatus, DocumentType, Passage
+from models.ids import new_id
+from models.users import Role, User
+from repositories.mongo.assistants import MongoAssistantRepository
+from repositories.mongo.chats import MongoChatRepository
+from repositories.mongo.conversations import MongoConversationRepository
+from repositories.mongo.database import MongoDatabase
+from repositories.mongo.documents import MongoDocumentRepository
+from repositories.mongo.passages import MongoPassageRepository
+from repositories.mongo.users import MongoUserRepository
+from repositories.sqlite.assistants import SqliteAssistantRepository
+from repositories.sqlite.chats import SqliteChatRepository
+from repositories.sqlite.conversations import SqliteConversationRepository
+from repositories.sqlite.database import SqliteDatabase
+from repositories.sqlite.documents import SqliteDocumentRepository
+from repositories.sqlite.passages import SqlitePassageRepository
+from repositories.sqlite.users import SqliteUserRepository
+from services.ports import (
+    AssistantRepository,
+    ChatRepository,
+    ConversationRepository,
+    DocumentRepository,
+    PassageRepository,
+    Probe,
+    UserRepository,
+)
+
+MONGODB_TEST_URI = os.environ.get("MONGODB_TEST_URI", "")
+KINDS = ("sqlite", "mongo", "mongodb") if MONGODB_TEST_URI else ("sqlite", "mongo")
+NOW = datetime(2026, 11, 21, 8, 15, 0, 123_000, tzinfo=UTC)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The six repositories over one database."""
+
+    probe: Probe
+    users: UserRepository
+    assistants: AssistantRepository
+    conversations: ConversationRepository
+    chats: ChatRepository
+    documents: DocumentRepository
+    passages: PassageRepository
+
+
+def sqlite_stores(database: SqliteDatabase) -> Stores:
+    """Return the repositories over an embedded store."""
+    return Stores(
+        database,
+        SqliteUserRepository(database),
+        SqliteAssistantRepository(database),
+        SqliteConversationRepository(database),
+        SqliteChatRepository(database),
+        SqliteDocumentRepository(database),
+        SqlitePassageRepository(database),
+    )
+
+
+def mongo_stores(database: MongoDatabase) -> Stores:
+    """Return the repositories over MongoDB."""
+    return Stores(
+        database,
+        MongoUserRepository(database.collection("users")),
+        MongoAssistantRepository(database.collection("assistants")),
+        MongoConversationRepository(database.collection("conversations")),
+        MongoChatRepository(database.collection("chats")),
+        MongoDocumentRepository(database.collection("documents")),
+        MongoPassageRepository(database.collection("passages")),
+    )
+
+
+@contextmanager
+def opened_sqlite(path: Path) -> Iterator[Stores]:
+    """Open the embedded store and close it."""
+    with closing(SqliteDatabase(path)) as database:
+        yield sqlite_stores(database)
+
+
+@contextmanager
+def opened_mongo(uri: str, **options: Any) -> Iterator[Stores]:
+    """Open a fresh database of a server, drop it afterwards."""
+    name = f"orquestra_test_{new_id()}"
+    with closing(MongoDatabase(uri, name, **options)) as database:
+        database.ensure_indexes()
+        try:
+            yield mongo_stores(database)
+        finally:
+            client: MongoClient[dict[str, Any]] = MongoClient(uri)
+            with client:
+                client.drop_database(name)
+
+
+def at_once(calls: int, act: Callable[[int], Result]) -> list[Result]:
+    """Call it from so many threads at the same time, with 0, 1, 2 ..."""
+    with ThreadPoolExecutor(calls) as pool:
+        return list(pool.map(act, range(calls)))
+
+
+def later(seconds: float) -> datetime:
+    """Return a point in time so many seconds after `NOW`."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def make_user(email: str, **fields: Any) -> User:
+    """Return a user nobody has stored yet."""
+    return User(new_id(), "João", email, "scrypt$salt$hash", Role.USER, NOW, **fields)
+
+
+def make_key(**fields: Any) -> ApiKey:
+    """Return a fresh key."""
+    key_id = new_id()
+    return ApiKey(key_id, hashlib.sha256(key_id.encode()).hexdigest(), "encrypted", NOW, **fields)
+
+
+def make_assistant(owner_id: str = "", **fields: Any) -> Assistant:
+    """Return an assistant nobody has stored yet."""
+    return Assistant(new_id(), "助手 Ângela", owner_id or new_id(), (make_key(),), NOW, NOW, **fields)
+
+
+def make_conversation(assistant_id: str, channel_id: str = "5511999", service: str = "WhatsApp") -> Conversation:
+    """Return a conversation nobody has stored yet."""
+    return Conversation(new_id(), assistant_id, Channel(channel_id, service), NOW, NOW)
+
+
+def make_chat(assistant_id: str = "", conversation_id: str = "", **fields: Any) -> Chat:
+    """Return a chat nobody has stored yet."""
+    identity = new_id()
+    given = {"channel": Channel("5511999", "WhatsApp"), "dedupe_key": identity, "status": ChatStatus.ANSWERED, **fields}
+    return Chat(identity, assistant_id or new_id(), conversation_id or new_id(), created_at=NOW, **given)
+
+
+def make_document(assistant_id: str, filename: str, **fields: Any) -> Document:
+    """Return a document nobody has stored yet."""
+    given = {"type": DocumentType.RAG, "status": DocumentStatus.READY, "revision": "r1", **fields}
+    path = f"{assistant_id}/knowledge/{filename}"
+    return Document(
+        new_id(),
+        assistant_id,
+        filename=filename,
+        filepath=path,
+        size=3,
+        sha256="0",
+        created_at=NOW,
+        updated_at=NOW,
+        **given,
+    )
+
+
+def make_passage(assistant_id: str, document_id: str, position: int, revision: str = "r1") -> Passage:
+    """Return a passage nobody has stored yet."""
+    return Passage(
+        new_id(), assistant_id, document_id, revision, "a.md", position, 0, 4, "água", ("Título", "二"), "pt"
+    )

@@ -1,0 +1,179 @@
+"""What every `ChatRepository` does with single chats."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Citation, Feedback, Timings, Tokens
+from models.ids import new_id
+from tests.contract.stores import NOW, Stores, at_once, later, make_chat
+
+FAILURE = ChatFailure("provider_failed", "Tente de novo.", NOW, "Meia resp")
+OUTCOME = ChatOutcome(
+    ChatStatus.ANSWERED,
+    response="Só em março. 好",
+    tokens=Tokens(12, 5),
+    citations=(Citation("d", "política.pdf", "trecho", 3, 9),),
+    provider="offline",
+    model="m",
+    timings=Timings(1, None, 3, 4),
+    answered_at=later(3),
+)
+
+
+def added(stores: Stores, chat: Chat) -> Chat:
+    assert stores.chats.add(chat)
+    return chat
+
+
+def working(stores: Stores, **fields: Any) -> Chat:
+    """Store a chat that the attempt `me` works on for 30 s more."""
+    lease: dict[str, Any] = {"status": ChatStatus.RECEIVED, "lease_owner": "me", "lease_until": later(30), "attempts": 1}
+    return added(stores, make_chat(**{**lease, **fields}))
+
+
+def test_a_chat_comes_back_as_it_was(stores: Stores) -> None:
+    metadata = {"$a.b": [1, {"x": None}], "big": 10**30, "né": "é\x00\ud800", "": True, "tempo": "2026-11-21T00:00:00Z"}
+    feedback = Feedback(-1, "u", later(9), "não")
+    chat = make_chat(
+        message="Olá", username="Zé", error=FAILURE, feedback=feedback, metadata=metadata, paused_until=NOW
+    )
+    chat = replace(chat, citations=OUTCOME.citations, tokens=OUTCOME.tokens, timings=OUTCOME.timings)
+    added(stores, chat)
+    assert stores.chats.get(chat.id) == chat
+    assert stores.chats.get(new_id()) is None
+
+
+def test_times_are_kept_in_utc_and_milliseconds(stores: Stores) -> None:
+    east = timezone(timedelta(hours=8))
+    chat = replace(make_chat(), created_at=datetime(2026, 11, 21, 8, 0, 0, 999_999, tzinfo=east))
+    added(stores, chat)
+    kept = stores.chats.get(chat.id)
+    assert kept is not None
+    assert kept.created_at == datetime(2026, 11, 21, 0, 0, 0, 999_000, tzinfo=UTC)
+    assert kept.created_at.utcoffset() == timedelta(0)
+
+
+def test_a_message_is_stored_once(stores: Stores) -> None:
+    chat = added(stores, make_chat(dedupe_key="k"))
+    assert not stores.chats.add(make_chat(chat.assistant_id, dedupe_key="k"))
+    added(stores, make_chat(chat.assistant_id, dedupe_key="l"))
+    added(stores, make_chat(dedupe_key="k"))
+    assert stores.chats.find_by_dedupe_key(chat.assistant_id, "k") == chat
+    assert stores.chats.find_by_dedupe_key(chat.assistant_id, "m") is None
+
+
+def test_of_deliveries_at_once_one_is_stored(stores: Stores) -> None:
+    assistant_id = new_id()
+    results = at_once(16, lambda _: stores.chats.add(make_chat(assistant_id, dedupe_key="k")))
+    assert results.count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "lease_until", "claimable"),
+    [
+        (ChatStatus.FAILED, None, True),
+        (ChatStatus.FAILED, later(30), True),
+        (ChatStatus.RECEIVED, None, True),
+        (ChatStatus.RECEIVED, later(-0.001), True),
+        (ChatStatus.RECEIVED, NOW, False),
+        (ChatStatus.RECEIVED, later(0.001), False),
+        (ChatStatus.ANSWERED, None, False),
+        (ChatStatus.INACTIVE, None, False),
+        (ChatStatus.MERGED, later(-9), False),
+        (ChatStatus.SUPPRESSED, None, False),
+    ],
+)
+def test_a_claim_needs_a_chat_nobody_works_on(
+    stores: Stores, status: ChatStatus, lease_until: datetime | None, claimable: bool
+) -> None:
+    chat = added(
+        stores, make_chat(status=status, lease_until=lease_until, lease_owner="old", error=FAILURE, attempts=1)
+    )
+    assert stores.chats.claim(chat.id, "me", later(30), NOW) is claimable
+    lease: dict[str, Any] = {"status": ChatStatus.RECEIVED, "lease_owner": "me", "lease_until": later(30), "attempts": 2}
+    assert stores.chats.get(chat.id) == (replace(chat, **lease) if claimable else chat)
+
+
+@pytest.mark.parametrize("status", list(ChatStatus))
+def test_an_inactive_chat_can_be_claimed_after_all(stores: Stores, status: ChatStatus) -> None:
+    chat = added(stores, make_chat(status=status))
+    claimable = status in {ChatStatus.INACTIVE, ChatStatus.SUPPRESSED}
+    assert stores.chats.claim_inactive(chat.id, "me", later(30), NOW) is claimable
+    after = stores.chats.get(chat.id)
+    assert after is not None and (after.lease_owner == "me") is claimable
+    assert not stores.chats.claim_inactive(new_id(), "me", later(30), NOW)
+
+
+def test_of_claims_at_once_one_wins(stores: Stores) -> None:
+    failed = added(stores, make_chat(status=ChatStatus.FAILED))
+    silent = added(stores, make_chat(status=ChatStatus.INACTIVE))
+    won = at_once(16, lambda number: stores.chats.claim(failed.id, f"owner {number}", later(30), NOW))
+    assert won.count(True) == 1
+    claimed = stores.chats.get(failed.id)
+    assert claimed is not None
+    assert (claimed.lease_owner, claimed.attempts) == (f"owner {won.index(True)}", 1)
+    again = at_once(16, lambda number: stores.chats.claim_inactive(silent.id, f"owner {number}", later(30), NOW))
+    assert again.count(True) == 1
+
+
+def test_a_holder_prolongs_its_leases_only(stores: Stores) -> None:
+    mine = working(stores)
+    theirs = working(stores, lease_owner="another")
+    over = working(stores, status=ChatStatus.FAILED)
+    unnamed = working(stores)
+    stores.chats.renew(iter([mine.id, theirs.id, over.id]), "me", later(90))
+    assert stores.chats.get(mine.id) == replace(mine, lease_until=later(90))
+    for untouched in (theirs, over, unnamed):
+        assert stores.chats.get(untouched.id) == untouched
+    stores.chats.renew([], "me", later(90))
+
+
+def test_an_outcome_is_written_by_the_holder(stores: Stores) -> None:
+    chat = working(stores, error=FAILURE, metadata={"a": 1}, message="Olá")
+    assert not stores.chats.finish(chat.id, "another", OUTCOME)
+    assert stores.chats.get(chat.id) == chat
+    assert stores.chats.finish(chat.id, "me", OUTCOME)
+    written = {name: getattr(OUTCOME, name) for name in OUTCOME.__dataclass_fields__}
+    assert stores.chats.get(chat.id) == replace(chat, **written, lease_owner=None, lease_until=None)
+    assert not stores.chats.finish(chat.id, "me", OUTCOME), "its lease is over"
+
+
+def test_a_late_attempt_writes_nothing(stores: Stores) -> None:
+    chat = working(stores, lease_until=later(-1))
+    assert stores.chats.claim(chat.id, "next", later(30), NOW)
+    assert not stores.chats.finish(chat.id, "me", OUTCOME)
+    assert stores.chats.finish(chat.id, "next", replace(OUTCOME, status=ChatStatus.FAILED, error=FAILURE))
+    after = stores.chats.get(chat.id)
+    assert after is not None and after.error == FAILURE
+    assert not stores.chats.finish(new_id(), "me", OUTCOME)
+
+
+def test_a_take_over_wins_against_an_answer(stores: Stores) -> None:
+    chat = working(stores)
+    stores.chats.set_active(chat.conversation_id, False, None)
+    assert not stores.chats.finish(chat.id, "me", OUTCOME)
+    suppressed = replace(OUTCOME, status=ChatStatus.SUPPRESSED, response=None, active=False)
+    assert stores.chats.finish(chat.id, "me", suppressed)
+    after = stores.chats.get(chat.id)
+    assert after is not None and after.status is ChatStatus.SUPPRESSED and not after.active
+
+
+def test_feedback_is_kept(stores: Stores) -> None:
+    chat = added(stores, make_chat())
+    assert stores.chats.set_feedback(chat.id, Feedback(1, "u", NOW))
+    assert stores.chats.set_feedback(chat.id, Feedback(-1, "u", later(1), "ruim"))
+    assert stores.chats.get(chat.id) == replace(chat, feedback=Feedback(-1, "u", later(1), "ruim"))
+    assert not stores.chats.set_feedback(new_id(), Feedback(1, "u", NOW))
+
+
+def test_chats_are_deleted(stores: Stores) -> None:
+    one = added(stores, make_chat())
+    same_assistant = added(stores, make_chat(one.assistant_id))
+    other = added(stores, make_chat())
+    stores.chats.delete_of_conversation(one.conversation_id)
+    assert [stores.chats.get(chat.id) for chat in (one, same_assistant, other)] == [None, same_assistant, other]
+    stores.chats.delete_of_assistant(one.assistant_id)
+    assert [stores.chats.get(chat.id) for chat in (same_assistant, other)] == [None, other]

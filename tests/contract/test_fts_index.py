@@ -1,0 +1,291 @@
+"""The full-text index: it follows the store, survives its own loss, and finds what is asked for."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.documents import Document, DocumentStatus, ScoredPassage
+from models.errors import Unavailable
+from models.ids import new_id
+from services.knowledge.fts_index import FtsIndex
+from services.knowledge.parsing import TextParser
+from tests.unit.memory_knowledge import MemoryDocuments, MemoryPassages, a_document, an_assistant, passages_of
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "assets" / "samples"
+
+
+class Knowledge:
+    """An assistant with documents and their index."""
+
+    def __init__(self, directory: Path) -> None:
+        self.assistant_id, self.version = new_id(), 0
+        self.documents, self.passages = MemoryDocuments(), MemoryPassages()
+        self.directory = directory
+        self.index = FtsIndex(directory, self.documents, self.passages)
+
+    @property
+    def file(self) -> Path:
+        return self.directory / f"{self.assistant_id}.sqlite3"
+
+    def put(self, filename: str, text: str, language: str = "en") -> Document:
+        document = a_document(self.assistant_id, filename, new_id(), language)
+        self.passages.add(passages_of(document, text))
+        self.documents.add(document)
+        self.version += 1
+        return document
+
+    def revise(self, document: Document, text: str) -> Document:
+        revised = replace(document, revision=new_id())
+        self.passages.add(passages_of(revised, text))
+        assert self.documents.replace(revised, document.revision)
+        self.version += 1
+        return revised
+
+    def search(self, query: str, limit: int = 5) -> list[ScoredPassage]:
+        return list(self.index.search(an_assistant(self.assistant_id, self.version), query, limit))
+
+    def texts(self, query: str) -> list[str]:
+        return [scored.passage.text for scored in self.search(query)]
+
+
+@pytest.fixture
+def knowledge(tmp_path: Path) -> Iterator[Knowledge]:
+    made = Knowledge(tmp_path / "index")
+    yield made
+    made.index.close()
+
+
+def test_nothing_is_found_in_nothing(knowledge: Knowledge) -> None:
+    assert knowledge.search("vacation") == []
+    knowledge.put("a.md", "Twenty days of vacation.")
+    assert [knowledge.search(query) for query in ("", "  ", "?!", "🎉", "unheardof")] == [[]] * 5
+
+
+def test_a_passage_comes_back_whole(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "# Leave\n\nTwenty days of vacation.")
+    (scored,) = knowledge.search("vacations")
+    assert [scored.passage] == knowledge.passages.of_document(knowledge.assistant_id, document.id, document.revision)
+
+
+def test_the_index_follows_the_store(knowledge: Knowledge) -> None:
+    first = knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.put("b.md", "Refunds take a week.")
+    assert knowledge.texts("vacation") == ["Twenty days of vacation."]
+    reads = knowledge.passages.reads
+    first = knowledge.revise(first, "Thirty days of vacation.")
+    assert knowledge.texts("vacation") == ["Thirty days of vacation."]
+    assert knowledge.passages.reads == reads + 1
+    knowledge.documents.delete(first.id)
+    knowledge.version += 1
+    assert knowledge.texts("vacation") == []
+    assert knowledge.texts("refund") == ["Refunds take a week."]
+
+
+def test_nothing_is_read_while_the_version_stays(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.search("vacation")
+    knowledge.documents.held.clear()
+    assert len(knowledge.search("vacation")) == 1
+    knowledge.version += 1
+    assert knowledge.search("vacation") == []
+
+
+def test_documents_that_are_not_ready_are_not_found(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.documents.held[document.id] = replace(document, status=DocumentStatus.INDEXING)
+    assert knowledge.search("vacation") == []
+
+
+def test_a_version_that_went_back_is_followed_too(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.version = 9
+    knowledge.search("vacation")
+    knowledge.documents.delete(document.id)
+    knowledge.version = 2
+    assert knowledge.search("vacation") == []
+
+
+def test_assistants_are_apart(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    assert knowledge.index.search(an_assistant(new_id(), 1), "vacation", 5) == []
+
+
+@pytest.mark.parametrize("junk", [b"", b"rubbish" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_broken_file_is_built_again(knowledge: Knowledge, junk: bytes) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.search("vacation")
+    knowledge.file.write_bytes(junk)
+    assert len(knowledge.search("vacation")) == 1
+
+
+def test_a_file_broken_in_the_middle_is_built_again(knowledge: Knowledge) -> None:
+    for number in range(30):
+        knowledge.put(f"{number}.md", f"Twenty days of vacation in year {number}. " * 40)
+    assert knowledge.search("vacation year")
+    content = bytearray(knowledge.file.read_bytes())
+    content[4096:] = b"\x5a" * (len(content) - 4096)
+    knowledge.file.write_bytes(content)
+    assert len(knowledge.search("vacation year")) == 5
+
+
+def test_a_file_of_another_format_is_built_again(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.search("vacation")
+    with closing(sqlite3.connect(knowledge.file)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    assert len(knowledge.search("vacation")) == 1
+    with closing(sqlite3.connect(knowledge.file)) as connection:
+        connection.execute("DROP TABLE passages")
+        connection.commit()
+    assert len(knowledge.search("vacation")) == 1
+
+
+def test_a_forgotten_assistant_leaves_no_file(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.search("vacation")
+    assert knowledge.file.exists()
+    knowledge.index.forget(knowledge.assistant_id)
+    knowledge.index.forget(knowledge.assistant_id)
+    assert list(knowledge.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", ["", "../x", "a" * 23, "A" * 24, "0" * 23 + "/"])
+def test_an_id_that_is_none_names_no_file(knowledge: Knowledge, wrong: str) -> None:
+    with pytest.raises(ValueError):
+        knowledge.index.forget(wrong)
+    with pytest.raises(ValueError):
+        knowledge.index.search(an_assistant(wrong, 1), "vacation", 5)
+
+
+def test_a_folder_that_cannot_be_written_is_unavailable(knowledge: Knowledge) -> None:
+    knowledge.file.mkdir()
+    with pytest.raises(Unavailable):
+        knowledge.search("vacation")
+
+
+@pytest.mark.parametrize(
+    "query",
+    ['"', 'vacation" OR "x', "vacation*", "NEAR(vacation days)", "headings:vacation", "NOT vacation", "-vacation",
+     "(vacation", "vacation AND", "vacation\0", "^vacation", "{vacation}", "vacation 🎉 ' ; DROP TABLE state"],
+)  # fmt: skip
+def test_the_query_language_is_out_of_reach(knowledge: Knowledge, query: str) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    assert len(knowledge.search(query)) == (0 if query == '"' else 1)
+
+
+def test_a_very_long_query(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "\n\n".join(f"# Word{number}\n\nword{number} is common" for number in range(300)))
+    query = " ".join(f"word{number}" for number in range(5000))[:32_000]
+    assert len(knowledge.search(query, 10)) == 10
+    assert knowledge.search("é" * 32_000) == []
+
+
+def test_headings_count(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "# Bereavement\n\n## Near relatives\n\nTen days.\n\n# Moving\n\nOne day.\n\n# Other\n\nNo day.")
+    found = knowledge.search("bereavement days")
+    assert "Ten days." in found[0].passage.text
+    assert found[0].coverage == 1.0
+
+
+def test_coverage_tells_what_fits(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "# Vacation\n\nTwenty days a year.\n\n# Refunds\n\nWithin two weeks.\n\n# Hotels\n\nUp to 100.")
+    assert knowledge.search("How many vacation days are there?")[0].coverage == 1.0
+    partly = knowledge.search("vacation on the moon with astronauts")[0].coverage
+    assert 0.0 < partly < 0.4
+    assert all(scored.coverage == 0.0 for scored in knowledge.search("how are you?"))
+
+
+def test_scores_fall(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "\n\n".join(f"# S{number}\n\n{'vacation ' * number} text" for number in range(1, 9)))
+    scores = [scored.score for scored in knowledge.search("vacation", 8)]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 8
+
+
+def test_many_threads_bring_it_up_to_date_at_once(knowledge: Knowledge) -> None:
+    for number in range(20):
+        knowledge.put(f"{number}.md", f"# Vacation\n\nRule {number} about vacation.\n")
+    found: list[int] = []
+    gate = threading.Barrier(8)
+
+    def ask() -> None:
+        gate.wait()
+        found.append(len(knowledge.search("vacation", 50)))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [20] * 8
+    assert knowledge.passages.reads == 20
+
+
+def test_several_processes_bring_it_up_to_date_at_once(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from tests.contract.test_fts_index import Knowledge
+knowledge = Knowledge(Path(sys.argv[1]))
+knowledge.assistant_id = "0" * 24
+for version in range(1, 16):
+    knowledge.put(f"{version}.md", f"Rule {version} about vacation.")
+    print(len(knowledge.search("vacation", 50)))
+"""
+    command = [sys.executable, "-W", "error", "-c", program, str(tmp_path)]
+    children = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for child in children:
+        output, _ = child.communicate(timeout=60)
+        assert child.returncode == 0
+        assert len(output.split()) == 15 and all(1 <= int(count) <= 15 for count in output.split())
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Knowledge:
+    made, parser = Knowledge(tmp_path_factory.mktemp("index")), TextParser()
+    for path in sorted((SAMPLES / "policies").iterdir()):
+        if path.name == "prompt.txt":
+            continue
+        parsed = parser.parse(path.name, path.read_bytes())
+        document = a_document(made.assistant_id, path.name, "1", parsed.language)
+        made.passages.add(passages_of(document, parsed.text, markdown=path.suffix != ".txt"))
+        made.documents.add(document)
+    made.version = 1
+    return made
+
+
+QUESTIONS = json.loads((SAMPLES / "questions.json").read_text(encoding="utf-8"))
+
+
+def rank(policies: Knowledge, question: dict[str, str]) -> int:
+    """Return the place of the passage that answers, 99 if it is not among the first eight."""
+    for place, scored in enumerate(policies.search(question["question"], 8), 1):
+        if scored.passage.filename == question["filename"] and question["expects"] in scored.passage.text:
+            return place
+    return 99
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question["question"])
+def test_a_question_finds_its_passage_among_the_first_three(policies: Knowledge, question: dict[str, str]) -> None:
+    assert rank(policies, question) <= 3
+
+
+@pytest.mark.parametrize("language", ["en", "pt", "zh"])
+def test_most_questions_find_their_passage_first(policies: Knowledge, language: str) -> None:
+    ranks = [rank(policies, question) for question in QUESTIONS if question["language"] == language]
+    assert len(ranks) >= 12 and ranks.count(1) >= 0.85 * len(ranks)
+
+
+@pytest.mark.parametrize(
+    "question", ["who won the football world cup in 2022", "qual é a capital da frança", "今天天气怎么样", "tell me a joke"]
+)
+def test_other_questions_are_not_covered(policies: Knowledge, question: str) -> None:
+    assert all(scored.coverage < 0.3 for scored in policies.search(question))

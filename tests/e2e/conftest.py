@@ -1,0 +1,87 @@
+"""A real server process on embedded stores and on servers; the same tests run on both."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bench.running import RunningServer, running_server
+from tests.e2e.api import Api
+from tests.redis_server import redis_server
+from tests.servers import secantus_server
+
+SETTINGS = {
+    "LOGINS_PER_MINUTE": "0",
+    "MESSAGES_PER_MINUTE": "0",
+    "MAX_UPLOAD_MB": "1",
+    "METRICS_TOKEN": "metrics-token-of-the-tests",
+    "ANSWER_DEADLINE_SECONDS": "20",
+}
+ADMIN = {"name": "Ada", "email": "ada@example.com", "password": "ada-password"}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", params=["embedded", "servers"])
+def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Give the settings that choose the stores: none for embedded ones, URLs for real servers."""
+    if request.param == "embedded":
+        yield {}
+        return
+    folder = tmp_path_factory.mktemp("servers")
+    with secantus_server(folder / "mongo") as mongo, redis_server(folder / "redis") as redis:
+        yield {"MONGODB_URI": mongo, "REDIS_URL": redis}
+
+
+@pytest.fixture(scope="session")
+def server(stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Give a running server whose first account, the admin, exists."""
+    database = {"MONGODB_DATABASE": f"e2e_{next(_numbers)}"}
+    with running_server(tmp_path_factory.mktemp("server"), {**SETTINGS, **stores, **database}) as running:
+        with Api(running.url) as api:
+            api.post("/auth/register", json=ADMIN).raise_for_status()
+        yield running
+
+
+@pytest.fixture
+def anonymous(server: RunningServer) -> Iterator[Api]:
+    """Give a client without credentials."""
+    with Api(server.url) as api:
+        yield api
+
+
+@pytest.fixture
+def admin(server: RunningServer) -> Iterator[Api]:
+    """Give a client that is logged in as the admin."""
+    with Api(server.url) as api:
+        api.login(ADMIN["email"], ADMIN["password"])
+        yield api
+
+
+@pytest.fixture
+def new_user(admin: Api, server: RunningServer) -> Iterator[Callable[[], Api]]:
+    """Give a maker of clients, each logged in as a user of its own."""
+    made: list[Api] = []
+
+    def make() -> Api:
+        email = f"user{next(_numbers)}@example.com"
+        admin.post("/auth/register", json={"name": "Uli", "email": email, "password": "user-password"})
+        api = Api(server.url)
+        made.append(api)
+        api.login(email, "user-password")
+        return api
+
+    yield make
+    for api in made:
+        api.close()
+
+
+@pytest.fixture
+def user(new_user: Callable[[], Api]) -> Api:
+    """Give a client of a fresh user."""
+    return new_user()
+
+
+@pytest.fixture
+def stranger(new_user: Callable[[], Api]) -> Api:
+    """Give a client of another user, who must see nothing of `user`."""
+    return new_user()

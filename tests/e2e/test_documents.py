@@ -1,0 +1,151 @@
+"""/documents over HTTP."""
+
+import threading
+
+import pytest
+
+from tests.e2e.api import Api
+
+POLICY = """# Férias
+
+Cada pessoa tem 30 dias de férias por ano.
+
+## Pedido
+
+O pedido é feito com 45 dias de antecedência.
+"""
+
+
+def test_a_document_is_stored_listed_downloaded_and_deleted(user: Api) -> None:
+    assistant = user.new_assistant()
+    made = user.upload(assistant, "férias.md", POLICY)
+    assert made.status_code == 201
+    document = made.json()
+    assert made.headers["Location"] == f"/documents/get/{document['_id']}"
+    assert document["filepath"] == f"documents/{assistant['_id']}/knowledge/férias.md"
+    assert (document["status"], document["type"], document["size"]) == ("ready", "rag", len(POLICY.encode()))
+    assert document["passages"] >= 2
+    assert user.get(f"/documents/get/{document['_id']}").json() == document
+    assert user.get(f"/documents/list?assistant_id={assistant['_id']}&type=RAG").json() == [document]
+    assert user.get(f"/documents/list?assistant_id={assistant['_id']}&type=prompt").json() == []
+    for method in ("GET", "PUT"):
+        assert user.request(method, f"/documents/path/get/{document['_id']}").json() == {"path": document["filepath"]}
+    download = user.get(f"/documents/download/{document['_id']}")
+    assert download.content == POLICY.encode()
+    assert download.headers["Content-Disposition"].startswith("attachment")
+    assert user.delete(f"/documents/delete/{document['_id']}").status_code == 204
+    assert user.get(f"/documents/get/{document['_id']}").status_code == 404
+    assert user.post("/documents/search", json={"assistant_id": assistant["_id"], "query": "férias"}).json() == []
+
+
+def test_the_same_name_replaces_the_document(user: Api) -> None:
+    assistant = user.new_assistant()
+    first = user.upload(assistant, "a.md", "# Prazo\n\nO prazo é de dez dias.").json()
+    second = user.upload(assistant, "a.md", "# Prazo\n\nO prazo é de vinte dias.").json()
+    assert second["_id"] == first["_id"]
+    assert second["sha256"] != first["sha256"]
+    assert len(user.get(f"/documents/list?assistant_id={assistant['_id']}").json()) == 1
+    found = user.post("/documents/search", json={"assistant_id": assistant["_id"], "query": "prazo"}).json()
+    assert ["vinte" in one["passage"] for one in found] == [True]
+    assert "vinte" in user.get(f"/documents/download/{first['_id']}").text
+
+
+def test_a_prompt_is_stored_under_its_own_name(user: Api) -> None:
+    assistant = user.new_assistant()
+    prompt = user.upload(assistant, "anything.md", "Answer like a pirate.", type="PROMPT").json()
+    assert prompt["filepath"] == f"documents/{assistant['_id']}/prompt.txt"
+    assert prompt["type"] == "prompt"
+    assert user.post("/documents/search", json={"assistant_id": assistant["_id"], "query": "pirate"}).json() == []
+
+
+def test_search_finds_across_case_accents_and_inflection_with_exact_offsets(user: Api) -> None:
+    assistant = user.new_assistant()
+    user.upload(assistant, "ferias.md", POLICY)
+    user.upload(assistant, "leave.txt", "Employees may carry over five unused vacation days into March.")
+    user.upload(assistant, "假期.html", "<h1>年假</h1><p>员工每年享有十五天带薪年假。</p>")
+    for query, expected in (("FERIAS", "30 dias"), ("vacations", "carry over"), ("年假有几天", "十五天")):
+        found = user.post(
+            "/documents/search", json={"assistant_id": assistant["_id"], "query": query, "limit": 3}
+        ).json()
+        assert expected in found[0]["passage"], query
+        assert found[0]["score"] >= found[-1]["score"]
+    found = user.post("/documents/search", json={"assistant_id": assistant["_id"], "query": "antecedência"}).json()[0]
+    assert POLICY[found["start"] : found["end"]] == found["passage"]
+    assert found["headings"] == ["Férias", "Pedido"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status"),
+    [
+        ("a.exe", b"MZ", 415),
+        ("noextension", b"text", 415),
+        ("empty.md", b"", 422),
+        ("blank.txt", b" \n\t ", 422),
+        ("binary.txt", b"\x00\x01\x02\x03" * 50, 422),
+        ("large.txt", b"a" * (2**20 + 1), 413),
+    ],
+)
+def test_what_cannot_be_read_leaves_nothing(user: Api, name: str, content: bytes, status: int) -> None:
+    assistant = user.new_assistant()
+    refused = user.upload(assistant, name, content)
+    assert refused.status_code == status, refused.text
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert user.get(f"/documents/list?assistant_id={assistant['_id']}").json() == []
+
+
+def test_a_refused_replacement_leaves_the_old_one(user: Api) -> None:
+    assistant = user.new_assistant()
+    document = user.upload(assistant, "a.md", POLICY).json()
+    assert user.upload(assistant, "a.md", b"\x00\x00").status_code == 422
+    assert user.get(f"/documents/get/{document['_id']}").json() == document
+    assert user.get(f"/documents/download/{document['_id']}").content == POLICY.encode()
+
+
+def test_a_name_never_leaves_the_folder(user: Api) -> None:
+    assistant = user.new_assistant()
+    for name in ("../../escape.md", "..\\..\\escape2.md", "/etc/escape3.md", "a/b/../../../escape4.md", "....//x.md"):
+        made = user.upload(assistant, name, "Some text to keep.")
+        assert made.status_code in {201, 422}, name
+        if made.status_code == 201:
+            path = made.json()["filepath"]
+            assert path.startswith(f"documents/{assistant['_id']}/knowledge/")
+            assert "/" not in made.json()["filename"] and ".." not in path.split("/")
+
+
+def test_missing_parts_of_an_upload_are_named(user: Api) -> None:
+    assistant = user.new_assistant()
+    file = {"file": ("a.md", b"text")}
+    for form, files in (({"type": "rag"}, file), ({"assistant_id": assistant["_id"]}, file)):
+        assert user.post("/documents/add", data=form, files=files).status_code == 422
+    assert user.post("/documents/add", data={"type": "rag", "assistant_id": assistant["_id"]}).status_code == 422
+    wrong = user.post("/documents/add", data={"type": "song", "assistant_id": assistant["_id"]}, files=file)
+    assert set(wrong.json()["errors"]) == {"type"}
+
+
+def test_uploads_of_one_name_at_once_end_in_one_whole_document(user: Api) -> None:
+    assistant = user.new_assistant()
+    texts = [f"# Versão\n\nEsta é a versão número {number} do texto." for number in range(6)]
+    statuses: list[int] = []
+
+    def upload(text: str) -> None:
+        statuses.append(user.upload(assistant, "same.md", text).status_code)
+
+    threads = [threading.Thread(target=upload, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [201] * 6
+    listed = user.get(f"/documents/list?assistant_id={assistant['_id']}").json()
+    assert len(listed) == 1
+    stored = user.get(f"/documents/download/{listed[0]['_id']}").text
+    found = user.post("/documents/search", json={"assistant_id": assistant["_id"], "query": "versão número"}).json()
+    assert [one["passage"].strip() in stored for one in found] == [True]
+
+
+def test_reindexing_reads_the_file_again(user: Api) -> None:
+    assistant = user.new_assistant()
+    document = user.upload(assistant, "a.md", POLICY).json()
+    again = user.post(f"/documents/reindex/{document['_id']}")
+    assert again.status_code == 200
+    assert again.json()["passages"] == document["passages"]

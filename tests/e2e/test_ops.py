@@ -1,0 +1,146 @@
+"""What operators and browsers see: health, documentation, errors, logs."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.running import RunningServer
+from tests.e2e.api import Api
+from tests.e2e.conftest import SETTINGS
+
+
+def test_health_readiness_and_version(anonymous: Api, stores: dict[str, str]) -> None:
+    assert anonymous.get("/healthz").json() == {"status": "ok"}
+    ready = anonymous.get("/readyz")
+    assert ready.status_code == 200
+    body = ready.json()
+    assert (body["ready"], body["draining"], body["language_model"]) == (True, False, "offline")
+    assert ("mongo" in body["checks"]["store"].lower()) == bool(stores)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", anonymous.get("/version").json()["version"])
+
+
+def test_trailing_slashes_are_optional(anonymous: Api, user: Api) -> None:
+    for path in ("/healthz/", "/version/", "/assistants/list/", "/docs/", "/openapi.json/"):
+        answer = user.get(path)
+        assert answer.status_code == 200, path
+        assert not answer.history
+    assert anonymous.post("/auth/login/", json={"email": "x", "password": "y"}).status_code == 401
+
+
+def test_metrics_need_their_token(anonymous: Api, user: Api) -> None:
+    assert anonymous.get("/metrics").status_code == 401
+    assert user.get("/metrics").status_code == 401
+    answer = anonymous.get("/metrics", headers={"Authorization": f"Bearer {SETTINGS['METRICS_TOKEN']}"})
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert "orquestra_http_requests_total" in answer.text
+
+
+def test_a_sane_request_id_is_kept(anonymous: Api) -> None:
+    assert anonymous.get("/healthz", headers={"X-Request-ID": "abc-123"}).headers["X-Request-ID"] == "abc-123"
+    odd = anonymous.get("/healthz", headers={"X-Request-ID": "a b;" + "x" * 500}).headers["X-Request-ID"]
+    assert re.fullmatch(r"[0-9a-f]{24}", odd)
+    missing = anonymous.get("/nothing", headers={"X-Request-ID": "lost"})
+    assert missing.json()["request_id"] == "lost"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/nothing/here", None, 404),
+        ("PATCH", "/auth/login", None, 405),
+        ("POST", "/auth/login", b"{", 400),
+        ("POST", "/auth/login", b'{"email": "' + b"x" * 2**21 + b'"}', 413),
+        ("POST", "/auth/login", b"{}", 422),
+        ("GET", "/auth/me", None, 401),
+    ],
+)
+def test_every_failure_is_a_problem(anonymous: Api, method: str, path: str, body: bytes | None, status: int) -> None:
+    answer = anonymous.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert {"type", "title", "status", "detail", "code", "request_id"} <= set(problem)
+    assert problem["status"] == status
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_a_body_of_another_kind_is_refused(anonymous: Api) -> None:
+    answer = anonymous.post("/auth/login", content=b"a=b", headers={"Content-Type": "text/plain"})
+    assert answer.status_code in {415, 422}
+
+
+def test_what_waitress_refuses_is_a_problem_too(server: RunningServer) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    for request in (
+        b"GET / HTTP/1.1\r\nContent-Length: nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * (2**16 + 1),
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(request)
+            received = b""
+            while piece := connection.recv(65536):
+                received += piece
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert b"application/problem+json" in head
+        assert json.loads(body)["status"] in {400, 431}
+
+
+def test_the_documentation_is_served_by_us(anonymous: Api) -> None:
+    page = anonymous.get("/docs").text
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert linked
+    for link in linked:
+        assert link.startswith("/"), link
+        assert anonymous.get(link).status_code == 200
+    home = anonymous.get("/")
+    assert home.status_code == 200 and "/docs" in home.text
+
+
+def test_openapi_describes_every_route(anonymous: Api) -> None:
+    spec = anonymous.get("/openapi.json").json()
+    assert spec["openapi"].startswith("3.")
+    assert spec["paths"]["/assistants/add"]["post"]["security"] == [{"accessToken": []}]
+    assert {"apiKey": []} in spec["paths"]["/chats/enviarMensagemLLM"]["post"]["security"]
+    for path, operations in spec["paths"].items():
+        for method, operation in operations.items():
+            if method != "parameters":
+                assert operation.get("summary"), (method, path)
+
+
+def test_logs_are_json_without_secrets(server: RunningServer, user: Api) -> None:
+    assistant = user.new_assistant()
+    user.say(assistant, "hello")
+    user.get(f"/chats/get/{assistant['api_key']}")
+    until = time.monotonic() + 5
+    while "[redacted]" not in "".join(server.log) and time.monotonic() < until:
+        time.sleep(0.02)
+    lines = [line for line in server.log if line.startswith("{")]
+    records = [json.loads(line) for line in lines]
+    assert {"time", "level", "logger", "message", "request_id"} <= set(records[-1])
+    everything = "".join(server.log)
+    assert assistant["api_key"] not in everything
+    assert str(user.headers["Authorization"]).removeprefix("Bearer ") not in everything
+    assert SETTINGS["METRICS_TOKEN"] not in everything
+    assert "[redacted]" in everything
+
+
+def browsers() -> list[str]:
+    """Return the browsers of this machine; none on a bare laptop, where this test is not collected."""
+    return [found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))][:1]
+
+
+@pytest.mark.parametrize("browser", browsers())
+def test_the_documentation_works_in_a_browser(browser: str, server: RunningServer, tmp_path: Path) -> None:
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+               "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=20000",
+               f"--user-data-dir={tmp_path}", "--dump-dom", f"{server.url}/docs"]  # fmt: skip
+    page = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+    assert "/chats/enviarMensagemLLM" in page
+    assert page.count("opblock-summary-path") >= 30

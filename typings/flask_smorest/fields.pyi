@@ -1,0 +1,4 @@
+from marshmallow import fields
+from werkzeug.datastructures import FileStorage
+
+class Upload(fields.Field[FileStorage]): ...
