@@ -5,6 +5,7 @@ It uses the same HTTP API as everybody: register, create an assistant, upload, a
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -30,7 +31,7 @@ def main() -> int:
     return 0 if all(sourced) else 1
 
 
-def prepare(client: httpx2.Client) -> str:
+def prepare(client: httpx2.Client, say: Callable[[str], object] = sys.stdout.write) -> str:
     """Register the admin, create an assistant with the sample documents, and return its API key."""
     admin = {"name": "Demo", "email": "demo@example.com", "password": "demo-password"}
     client.post("/auth/register", json=admin).raise_for_status()
@@ -42,7 +43,7 @@ def prepare(client: httpx2.Client) -> str:
         form = {"assistant_id": assistant["_id"], "type": "prompt" if path.name == "prompt.txt" else "rag"}
         answer = client.post("/documents/add?wait=true", data=form, files={"file": (path.name, path.read_bytes())})
         document = answer.raise_for_status().json()
-        sys.stdout.write(f"  uploaded {path.name}: {document['status']}, {document['passages']} passages\n")
+        say(f"  uploaded {path.name}: {document['status']}, {document['passages']} passages\n")
     return str(assistant["api_key"])
 
 

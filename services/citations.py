@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-import sentencex  # type: ignore[import-untyped]
+import sentencex
 
 from models.chats import Citation
 from models.documents import ScoredPassage

@@ -1,5 +1,6 @@
 """Composing an answer: prompt document, passages, history and message go to a model, text and sources come back."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -94,16 +95,17 @@ class Composer:
         cited = CitationFilter(request.passages)
         sources: tuple[Citation, ...] | None = None
         counted: Tokens | None = None
-        for event in model.stream(request, deadline):
-            match event:
-                case TextDelta(text):
-                    shown = cited.feed(text)
-                    if shown:
-                        yield shown
-                case Sources(citations):
-                    sources = citations
-                case Usage(tokens, name):
-                    counted, draft.model = tokens, name or draft.model
+        with contextlib.closing(model.stream(request, deadline)) as events:
+            for event in events:
+                match event:
+                    case TextDelta(text):
+                        shown = cited.feed(text)
+                        if shown:
+                            yield shown
+                    case Sources(citations):
+                        sources = citations
+                    case Usage(tokens, name):
+                        counted, draft.model = tokens, name or draft.model
         rest = cited.finish()
         if rest:
             yield rest

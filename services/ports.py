@@ -5,7 +5,7 @@
 Every port with several implementations has one file in tests/contract/ that all of them pass.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol
@@ -310,7 +310,7 @@ class LanguageModel(Protocol):
     model: str
     """The model used when the request names none; "" where there is no such choice."""
 
-    def stream(self, request: ModelRequest, deadline: Deadline) -> Iterator[ModelEvent]:
+    def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer in pieces; closing the iterator or cancelling the deadline stops the provider's work.
 
         Raises:

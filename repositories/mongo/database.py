@@ -20,9 +20,6 @@ SELECTION_MS = 3_000
 ANSWER_MS = 20_000
 """How long the server may take over an answer."""
 
-BULK_SECONDS = 600
-"""How long it may take to change or delete everything of a conversation or an assistant."""
-
 
 def _index(*fields: str, **options: Any) -> IndexModel:
     return IndexModel([(field, ASCENDING) for field in fields], **options)

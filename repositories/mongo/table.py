@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-import pymongo
 from bson import ObjectId
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
@@ -11,11 +10,14 @@ from pymongo.errors import DuplicateKeyError
 from models.ids import is_id
 from models.paging import Listing, Page
 from repositories.codec import Codec, plain_value
-from repositories.mongo.database import BULK_SECONDS, Documents, store_errors
+from repositories.mongo.database import Documents, store_errors
 
 Item = TypeVar("Item")
 Filter = dict[str, Any]
 Order = Sequence[tuple[str, int]]
+
+_BATCH = 1000
+"""So many items are deleted by one command, which then ends well within the time for an answer."""
 
 NEWEST: Order = (("_id", DESCENDING),)
 """The order of most lists: by id, which is by time."""
@@ -94,7 +96,7 @@ class Table(Generic[Item]):
 
     def update_all(self, where: Filter, changes: Mapping[str, object]) -> None:
         """Set fields of every item that passes the filter."""
-        with store_errors(), pymongo.timeout(BULK_SECONDS):
+        with store_errors():
             self.collection.update_many(where, _change(changes, None))
 
     def delete(self, item_id: str) -> bool:
@@ -104,8 +106,9 @@ class Table(Generic[Item]):
 
     def delete_all(self, where: Filter) -> None:
         """Delete every item that passes the filter."""
-        with store_errors(), pymongo.timeout(BULK_SECONDS):
-            self.collection.delete_many(where)
+        with store_errors():
+            while found := self.collection.find(where, {"_id": True}, limit=_BATCH).to_list():
+                self.collection.delete_many(where | {"_id": {"$in": [fields["_id"] for fields in found]}})
 
     def fields(self, item: Item) -> dict[str, Any]:
         """Return an item as it is stored."""

@@ -92,11 +92,11 @@ class SqliteChatRepository:
 
     def delete_of_conversation(self, conversation_id: str) -> None:
         """Delete every chat of a conversation."""
-        self._chats.delete(_conversation(conversation_id))
+        self._chats.delete_all(_conversation(conversation_id))
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every chat of an assistant."""
-        self._chats.delete(Where("assistant_id = ?", (assistant_id,)))
+        self._chats.delete_all(Where("assistant_id = ?", (assistant_id,)))
 
     def _claim(self, where: Where, owner: str, until: datetime) -> bool:
         changes = {"status": "received", "lease_owner": owner, "lease_until": until}

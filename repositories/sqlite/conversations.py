@@ -72,7 +72,7 @@ class SqliteConversationRepository:
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every conversation of an assistant."""
-        self._conversations.delete(Where("assistant_id = ?", (assistant_id,)))
+        self._conversations.delete_all(Where("assistant_id = ?", (assistant_id,)))
 
     def _behind(self, after: str | None) -> Where:
         if after is None:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from models.errors import Unavailable
@@ -173,4 +174,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _contains(text: str | None, part: str) -> bool:
     """Tell whether the text holds the part in any case; `re` folds as MongoDB's regular expressions do."""
-    return text is not None and re.search(substring_pattern(part), text, re.IGNORECASE) is not None
+    return text is not None and _pattern(part).search(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _pattern(part: str) -> re.Pattern[str]:
+    return re.compile(substring_pattern(part), re.IGNORECASE)

@@ -53,4 +53,4 @@ class SqliteDocumentRepository:
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every record of an assistant."""
-        self._documents.delete(Where("assistant_id = ?", (assistant_id,)))
+        self._documents.delete_all(Where("assistant_id = ?", (assistant_id,)))

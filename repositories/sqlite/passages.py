@@ -32,11 +32,11 @@ class SqlitePassageRepository:
         where = _document(assistant_id, document_id)
         if keep_revision is not None:
             where = where & Where("revision <> ?", (keep_revision,))
-        self._passages.delete(where)
+        self._passages.delete_all(where)
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every passage of an assistant."""
-        self._passages.delete(Where("assistant_id = ?", (assistant_id,)))
+        self._passages.delete_all(Where("assistant_id = ?", (assistant_id,)))
 
 
 def _document(assistant_id: str, document_id: str) -> Where:

@@ -17,6 +17,10 @@ _MERGED = 200
 """Up to so many assistants a list is merged from one short list for each, read in the order of the index."""
 
 
+_BATCH = 1000
+"""So many items are deleted in one transaction."""
+
+
 @dataclass(frozen=True)
 class Where:
     """A condition in SQL with the values of its question marks."""
@@ -108,6 +112,13 @@ class Table(Generic[Item]):
         with self.database.write() as connection:
             return self.delete_within(connection, where)
 
+    def delete_all(self, where: Where) -> None:
+        """Delete the items that meet the condition, some at a time, so that other writers get their turns."""
+        some = f"SELECT id FROM {self._name} WHERE {where.sql} LIMIT {_BATCH}"
+        deleted = _BATCH
+        while deleted == _BATCH:
+            deleted = self.delete(Where(f"id IN ({some})", where.values))
+
     def delete_within(self, connection: sqlite3.Connection, where: Where) -> int:
         """As `delete`, within a transaction."""
         return connection.execute(f"DELETE FROM {self._name} WHERE {where.sql}", where.values).rowcount
@@ -128,7 +139,7 @@ class Table(Generic[Item]):
         """List the items of these assistants (None: all) that meet the condition.
 
         Args:
-            order: columns with their direction, which the index on `assistant_id` goes on with.
+            order: columns with their direction, `id` among them, which the index on `assistant_id` goes on with.
             follow: what only the items behind the page before meet.
         """
         scope = ALL if assistant_ids is None else one_of("assistant_id", assistant_ids)
@@ -141,15 +152,15 @@ class Table(Generic[Item]):
     def _page(
         self, assistant_ids: Sequence[str] | None, scope: Where, where: Where, order: Sequence[str], limit: int
     ) -> tuple[str, tuple[Any, ...]]:
-        columns = ", ".join(["body", *(column.split()[0] for column in order)])
-        select = f"SELECT {columns} FROM {self._name} WHERE"
+        select = f"SELECT body FROM {self._name} WHERE"
         end = f"ORDER BY {', '.join(order)} LIMIT {limit:d}"
         if assistant_ids is None or not 0 < len(assistant_ids) <= _MERGED:
             return f"{select} {scope.sql} AND {where.sql} {end}", scope.values + where.values
-        part = f"SELECT * FROM ({select} assistant_id = ? AND {where.sql} {end})"
+        columns = ", ".join(column.split()[0] for column in order)
+        part = f"SELECT * FROM (SELECT {columns} FROM {self._name} WHERE assistant_id = ? AND {where.sql} {end})"
         parts = " UNION ALL ".join([part] * len(assistant_ids))
         values = [value for assistant_id in assistant_ids for value in (assistant_id, *where.values)]
-        return f"SELECT * FROM ({parts}) {end}", tuple(values)
+        return f"{select} id IN (SELECT id FROM ({parts}) {end}) ORDER BY {', '.join(order)}", tuple(values)
 
     def decode(self, body: str) -> Item:
         """Return the item in a row."""

@@ -5,10 +5,11 @@ read before the documents' revisions, so a file never claims to be newer than it
 nobody sees half of it, and whoever waited for its lock finds the work done.
 """
 
+import fcntl
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,14 @@ PRAGMA user_version = {_FORMAT};
 _RANK = "bm25(2.0, 1.0)"  # headings count twice
 _MOST_TERMS = 64  # of a query; the rarest ones are kept
 _WAIT = 60.0  # seconds for another process that brings the index up to date
-_BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_REBUILDS = 3  # more than one, since several processes may find a broken file at once
+_BROKEN = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CANTOPEN,
+}
 _decoder = msgspec.msgpack.Decoder(Passage)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -61,19 +69,25 @@ class FtsIndex:
         """
         path = self._path(assistant.id)
         try:
-            try:
-                return self._search(path, assistant, query, limit)
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF not in _BROKEN:
-                    raise
-                _delete(path)
-                return self._search(path, assistant, query, limit)
+            for _ in range(_REBUILDS):
+                identity = _identity(path)
+                try:
+                    return self._search(path, assistant, query, limit)
+                except sqlite3.DatabaseError as error:
+                    if error.sqlite_errorcode & 0xFF not in _BROKEN:
+                        raise
+                    with _locked(self._directory):
+                        if _identity(path) == identity:  # else another process has built it again
+                            _delete(path)
+            return self._search(path, assistant, query, limit)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable("The knowledge index cannot be read now. Try again in a moment.") from error
 
     def forget(self, assistant_id: str) -> None:
         """Drop what is kept locally for a deleted assistant."""
-        _delete(self._path(assistant_id))
+        path = self._path(assistant_id)
+        with _locked(self._directory):
+            _delete(path)
 
     def close(self) -> None:
         """Do nothing: a connection lives no longer than a search."""
@@ -122,11 +136,8 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
     try:
         if _format(connection) != _FORMAT:
-            connection.execute("PRAGMA journal_mode = WAL")
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                if _format(connection) != _FORMAT:
-                    _create(connection)
+            with _locked(path.parent):
+                _create(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         connection.close()
@@ -135,9 +146,30 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    """Make the tables within the transaction; a file of another format fails here and is rebuilt."""
-    for statement in _SCHEMA.split(";\n"):
-        connection.execute(statement)
+    """Make the tables, unless another process has just done so; a file of another format fails here and is rebuilt."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if _format(connection) != _FORMAT:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Let one process at a time make or delete files: SQLite's own locks do not cover that."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _identity(path: Path) -> int | None:
+    """Tell one file from another that has taken its name."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _format(connection: sqlite3.Connection) -> int:

@@ -22,8 +22,8 @@ from services.knowledge.language import detect
 
 SECONDS = 60
 """Processor time for one HTML file."""
-MEMORY = 3 * 2**30
-"""Bytes of address space for one HTML file; 10 MB of ordinary HTML need about a third of it."""
+MEMORY = 2 * 2**30
+"""Bytes of address space for one HTML file; 10 MB of ordinary HTML need a sixth of it."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 _HTML = frozenset({"html", "htm"})

@@ -12,7 +12,7 @@ from typing import cast
 from semchunk.semchunk import chunk
 
 LIMIT = 1000
-"""Characters of a passage at most."""
+"""Characters of a passage at most; half as many in Chinese, Japanese and Korean, whose signs say more."""
 
 Span = tuple[int, int]
 
@@ -23,6 +23,7 @@ _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*[\r\n]*\Z")
 _NO_TITLE = re.compile(r"\s*(?:[-*+>|]|\d+[.)]\s|\Z)")
 _MARKUP = re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,500}\)|\*\*|__|`")
 _SENTENCE = re.compile(r"[。！？；…]+[”’」』）]*|[.!?;]+[\"')\]”’]*(?=\s)|[\r\n]+")
+_DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
 _WINDOW = 20_000  # semchunk's work and recursion grow with the length of what it is given
 
 
@@ -52,11 +53,16 @@ def cut(text: str, *, markdown: bool) -> list[Piece]:
     """
     lines = [match.span() for match in _LINE.finditer(text)]
     blocks = _markdown_blocks(text, lines) if markdown else _paragraphs(text, lines)
+    limit = LIMIT // 2 if _is_dense(text[:_WINDOW]) else LIMIT
     pieces: list[Piece] = []
     for section, headings in _sections(blocks):
-        for start, end in _pack(text, section):
+        for start, end in _pack(text, section, limit):
             pieces.append(Piece(start, end, headings))
     return pieces
+
+
+def _is_dense(sample: str) -> bool:
+    return len(_DENSE.findall(sample)) * 3 > len(sample)
 
 
 def _paragraphs(text: str, lines: Iterable[Span]) -> Iterator[_Block]:
@@ -172,11 +178,11 @@ def _titles(path: list[_Block]) -> tuple[str, ...]:
     return tuple(heading.title for heading in path if heading.title)
 
 
-def _pack(text: str, blocks: Iterable[_Block]) -> Iterator[Span]:
+def _pack(text: str, blocks: Iterable[_Block], limit: int) -> Iterator[Span]:
     """Join neighbouring parts as long as they fit, and trim the outcome."""
     begin = finish = -1
-    for start, end in _parts(text, blocks):
-        if begin >= 0 and end - begin > LIMIT:
+    for start, end in _parts(text, blocks, limit):
+        if begin >= 0 and end - begin > limit:
             yield begin, finish
             begin = -1
         begin, finish = (start if begin < 0 else begin), end
@@ -184,29 +190,29 @@ def _pack(text: str, blocks: Iterable[_Block]) -> Iterator[Span]:
         yield begin, finish
 
 
-def _parts(text: str, blocks: Iterable[_Block]) -> Iterator[Span]:
+def _parts(text: str, blocks: Iterable[_Block], limit: int) -> Iterator[Span]:
     """Yield blocks that fit, and the lines, sentences or chunks of the others; none is blank."""
     for block in blocks:
         start, end = _trim(text, block.start, block.end)
-        if end - start <= LIMIT:
+        if end - start <= limit:
             yield start, end
             continue
         for line in _LINE.finditer(text, start, end):
-            yield from _fitting(text, *line.span())
+            yield from _fitting(text, *line.span(), limit)
 
 
-def _fitting(text: str, start: int, end: int) -> Iterator[Span]:
+def _fitting(text: str, start: int, end: int, limit: int) -> Iterator[Span]:
     """Yield the line, its sentences, or chunks of its sentences."""
     start, end = _trim(text, start, end)
     if start == end:
         return
-    if end - start <= LIMIT:
+    if end - start <= limit:
         yield start, end
         return
     for sentence in _sentences(text, start, end):
         first, last = _trim(text, *sentence)
-        if last - first > LIMIT:
-            yield from _chunks(text, first, last)
+        if last - first > limit:
+            yield from _chunks(text, first, last, limit)
         elif first < last:
             yield first, last
 
@@ -218,11 +224,11 @@ def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
     yield start, end
 
 
-def _chunks(text: str, start: int, end: int) -> Iterator[Span]:
+def _chunks(text: str, start: int, end: int, limit: int) -> Iterator[Span]:
     """Let semchunk cut what has no sentences, a window at a time."""
     for window in range(start, end, _WINDOW):
         piece = text[window : min(window + _WINDOW, end)]
-        _, offsets = chunk(piece, LIMIT, len, memoize=False, offsets=True)  # memoized, it would keep the text for ever
+        _, offsets = chunk(piece, limit, len, memoize=False, offsets=True)  # memoized, it would keep the text for ever
         for first, last in cast(list[Span], offsets):
             yield _trim(text, window + first, window + last)
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
@@ -35,7 +35,7 @@ class CoreModel:
             url_hint="Check CORE_API_BASE_URL and that the core application is up.",
         )
 
-    def stream(self, request: ModelRequest, deadline: Deadline) -> Iterator[ModelEvent]:
+    def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer, then its usage.
 
         The history has both sides of each turn, oldest first; a side that a turn lacks is sent as "".

@@ -48,7 +48,12 @@ class JwtTokens:
         """
         try:
             payload = jwt.decode(
-                token, self._secret, [ALGORITHM], issuer=ISSUER, leeway=LEEWAY_SECONDS, options={"require": ["exp", "iat", "nbf"]}
+                token,
+                self._secret,
+                [ALGORITHM],
+                issuer=ISSUER,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "iat", "nbf"]},
             )
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated(

@@ -6,7 +6,7 @@ what it stands under: headings, a question as in a FAQ, the line above a list, a
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, Usage
@@ -86,7 +86,7 @@ class OfflineModel:
     provider = "offline"
     model = "extractive"
 
-    def stream(self, request: ModelRequest, deadline: Deadline) -> Iterator[ModelEvent]:
+    def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer in small pieces, its exact sources if it has any, and an estimated usage."""
         deadline.check()
         chosen = choose(request)

@@ -7,7 +7,7 @@ The stream is parsed here and not by the SDK: that takes a third of the CPU time
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,7 +89,7 @@ class OpenAIChatModel:
             secret=client.api_key,
         )
 
-    def stream(self, request: ModelRequest, deadline: Deadline) -> Iterator[ModelEvent]:
+    def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer's text as it comes, then its usage."""
         call = Call(deadline)
         answer = _Answer(self._endpoint)

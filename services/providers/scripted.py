@@ -1,7 +1,7 @@
 """A language model that does what a test tells it to; part of the product so that users can test against it too."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from models.answers import ModelEvent, ModelRequest, TextDelta
 from models.deadline import Deadline
@@ -43,7 +43,7 @@ class ScriptedModel:
         with self._lock:
             self._steps.append(step)
 
-    def stream(self, request: ModelRequest, deadline: Deadline) -> Iterator[ModelEvent]:
+    def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield what the next step says.
 
         Raises:
@@ -57,7 +57,7 @@ class ScriptedModel:
         return _play(step, request, deadline)
 
 
-def _play(step: Step, request: ModelRequest, deadline: Deadline) -> Iterator[ModelEvent]:
+def _play(step: Step, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
     if callable(step):
         step = step(request, deadline)
     for item in [step] if isinstance(step, BaseException) else step:

@@ -30,7 +30,12 @@ def added(stores: Stores, chat: Chat) -> Chat:
 
 def working(stores: Stores, **fields: Any) -> Chat:
     """Store a chat that the attempt `me` works on for 30 s more."""
-    lease: dict[str, Any] = {"status": ChatStatus.RECEIVED, "lease_owner": "me", "lease_until": later(30), "attempts": 1}
+    lease: dict[str, Any] = {
+        "status": ChatStatus.RECEIVED,
+        "lease_owner": "me",
+        "lease_until": later(30),
+        "attempts": 1,
+    }
     return added(stores, make_chat(**{**lease, **fields}))
 
 
@@ -93,7 +98,12 @@ def test_a_claim_needs_a_chat_nobody_works_on(
         stores, make_chat(status=status, lease_until=lease_until, lease_owner="old", error=FAILURE, attempts=1)
     )
     assert stores.chats.claim(chat.id, "me", later(30), NOW) is claimable
-    lease: dict[str, Any] = {"status": ChatStatus.RECEIVED, "lease_owner": "me", "lease_until": later(30), "attempts": 2}
+    lease: dict[str, Any] = {
+        "status": ChatStatus.RECEIVED,
+        "lease_owner": "me",
+        "lease_until": later(30),
+        "attempts": 2,
+    }
     assert stores.chats.get(chat.id) == (replace(chat, **lease) if claimable else chat)
 
 

@@ -101,7 +101,12 @@ def test_messages_are_noted_and_counted(stores: Stores) -> None:
     stores.conversations.record_message(conversation.id, "Olá", later(1), username="Zé")
     stores.conversations.record_message(conversation.id, "你好 \\ \"'", later(2), count=2)
     noted = stores.conversations.get(conversation.id)
-    expected: dict[str, Any] = {"last_message": "你好 \\ \"'", "last_message_at": later(2), "message_count": 3, "username": "Zé"}
+    expected: dict[str, Any] = {
+        "last_message": "你好 \\ \"'",
+        "last_message_at": later(2),
+        "message_count": 3,
+        "username": "Zé",
+    }
     assert noted == replace(conversation, **expected)
     at_once(16, lambda number: stores.conversations.record_message(conversation.id, "m", later(number)))
     counted = stores.conversations.get(conversation.id)

@@ -1,6 +1,7 @@
 """The full-text index: it follows the store, survives its own loss, and finds what is asked for."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,49 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from models.documents import Document, DocumentStatus, ScoredPassage
+from models.documents import DocumentStatus
 from models.errors import Unavailable
 from models.ids import new_id
-from services.knowledge.fts_index import FtsIndex
 from services.knowledge.parsing import TextParser
-from tests.unit.memory_knowledge import MemoryDocuments, MemoryPassages, a_document, an_assistant, passages_of
+from tests.unit.memory_knowledge import Knowledge, a_document, an_assistant, passages_of
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "assets" / "samples"
-
-
-class Knowledge:
-    """An assistant with documents and their index."""
-
-    def __init__(self, directory: Path) -> None:
-        self.assistant_id, self.version = new_id(), 0
-        self.documents, self.passages = MemoryDocuments(), MemoryPassages()
-        self.directory = directory
-        self.index = FtsIndex(directory, self.documents, self.passages)
-
-    @property
-    def file(self) -> Path:
-        return self.directory / f"{self.assistant_id}.sqlite3"
-
-    def put(self, filename: str, text: str, language: str = "en") -> Document:
-        document = a_document(self.assistant_id, filename, new_id(), language)
-        self.passages.add(passages_of(document, text))
-        self.documents.add(document)
-        self.version += 1
-        return document
-
-    def revise(self, document: Document, text: str) -> Document:
-        revised = replace(document, revision=new_id())
-        self.passages.add(passages_of(revised, text))
-        assert self.documents.replace(revised, document.revision)
-        self.version += 1
-        return revised
-
-    def search(self, query: str, limit: int = 5) -> list[ScoredPassage]:
-        return list(self.index.search(an_assistant(self.assistant_id, self.version), query, limit))
-
-    def texts(self, query: str) -> list[str]:
-        return [scored.passage.text for scored in self.search(query)]
 
 
 @pytest.fixture
@@ -149,13 +115,20 @@ def test_a_file_of_another_format_is_built_again(knowledge: Knowledge) -> None:
     assert len(knowledge.search("vacation")) == 1
 
 
+def test_a_lost_folder_is_made_again(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.search("vacation")
+    shutil.rmtree(knowledge.directory)
+    assert len(knowledge.search("vacation")) == 1
+
+
 def test_a_forgotten_assistant_leaves_no_file(knowledge: Knowledge) -> None:
     knowledge.put("a.md", "Twenty days of vacation.")
     knowledge.search("vacation")
     assert knowledge.file.exists()
     knowledge.index.forget(knowledge.assistant_id)
     knowledge.index.forget(knowledge.assistant_id)
-    assert list(knowledge.directory.iterdir()) == []
+    assert [path.name for path in knowledge.directory.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("wrong", ["", "../x", "a" * 23, "A" * 24, "0" * 23 + "/"])
@@ -190,14 +163,18 @@ def test_a_very_long_query(knowledge: Knowledge) -> None:
 
 
 def test_headings_count(knowledge: Knowledge) -> None:
-    knowledge.put("a.md", "# Bereavement\n\n## Near relatives\n\nTen days.\n\n# Moving\n\nOne day.\n\n# Other\n\nNo day.")
+    knowledge.put(
+        "a.md", "# Bereavement\n\n## Near relatives\n\nTen days.\n\n# Moving\n\nOne day.\n\n# Other\n\nNo day."
+    )
     found = knowledge.search("bereavement days")
     assert "Ten days." in found[0].passage.text
     assert found[0].coverage == 1.0
 
 
 def test_coverage_tells_what_fits(knowledge: Knowledge) -> None:
-    knowledge.put("a.md", "# Vacation\n\nTwenty days a year.\n\n# Refunds\n\nWithin two weeks.\n\n# Hotels\n\nUp to 100.")
+    knowledge.put(
+        "a.md", "# Vacation\n\nTwenty days a year.\n\n# Refunds\n\nWithin two weeks.\n\n# Hotels\n\nUp to 100."
+    )
     assert knowledge.search("How many vacation days are there?")[0].coverage == 1.0
     partly = knowledge.search("vacation on the moon with astronauts")[0].coverage
     assert 0.0 < partly < 0.4
@@ -213,6 +190,7 @@ def test_scores_fall(knowledge: Knowledge) -> None:
 def test_many_threads_bring_it_up_to_date_at_once(knowledge: Knowledge) -> None:
     for number in range(20):
         knowledge.put(f"{number}.md", f"# Vacation\n\nRule {number} about vacation.\n")
+    knowledge.passages.pause = 0.01
     found: list[int] = []
     gate = threading.Barrier(8)
 
@@ -226,14 +204,32 @@ def test_many_threads_bring_it_up_to_date_at_once(knowledge: Knowledge) -> None:
     for thread in threads:
         thread.join()
     assert found == [20] * 8
-    assert knowledge.passages.reads == 20
+    assert (knowledge.documents.reads, knowledge.passages.reads) == (1, 20)
+
+
+def test_nobody_sees_a_half_replaced_document(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "# One\n\nvacation 0\n\n# Two\n\nvacation 0")
+    seen: set[tuple[str, ...]] = set()
+
+    def ask() -> None:
+        for _ in range(100):
+            seen.add(tuple(sorted(text[-1] for text in knowledge.texts("vacation"))))
+
+    readers = [threading.Thread(target=ask) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 10):
+        document = knowledge.revise(document, f"# One\n\nvacation {number}\n\n# Two\n\nvacation {number}")
+    for reader in readers:
+        reader.join()
+    assert seen and all(len(texts) == 2 and len(set(texts)) == 1 for texts in seen)
 
 
 def test_several_processes_bring_it_up_to_date_at_once(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from tests.contract.test_fts_index import Knowledge
+from tests.unit.memory_knowledge import Knowledge
 knowledge = Knowledge(Path(sys.argv[1]))
 knowledge.assistant_id = "0" * 24
 for version in range(1, 16):
@@ -285,7 +281,8 @@ def test_most_questions_find_their_passage_first(policies: Knowledge, language: 
 
 
 @pytest.mark.parametrize(
-    "question", ["who won the football world cup in 2022", "qual é a capital da frança", "今天天气怎么样", "tell me a joke"]
+    "question",
+    ["who won the football world cup in 2022", "qual é a capital da frança", "今天天气怎么样", "tell me a joke"],
 )
 def test_other_questions_are_not_covered(policies: Knowledge, question: str) -> None:
     assert all(scored.coverage < 0.3 for scored in policies.search(question))

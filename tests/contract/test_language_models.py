@@ -116,7 +116,7 @@ def test_a_cancelled_deadline_stops_it(case: Case) -> None:
 def test_closing_early_is_safe_and_leaves_the_model_usable(case: Case) -> None:
     events = case.model.stream(_REQUEST, Deadline(10))
     assert isinstance(next(events), TextDelta)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert any(isinstance(event, Usage) for event in case.model.stream(_REQUEST, Deadline(10)))
 
 

@@ -108,7 +108,7 @@ def test_text_comes_as_soon_as_it_is_sent() -> None:
         started = time.monotonic()
         assert next(events) == TextDelta("first")
         assert time.monotonic() - started < 1.0
-        events.close()  # type: ignore[attr-defined]
+        events.close()
 
 
 def test_connections_are_used_again() -> None:
@@ -310,7 +310,7 @@ def test_closing_or_dropping_the_stream_closes_the_connection() -> None:
     with _peer(endless, endless) as (server, model):
         events = model.stream(_REQUEST, Deadline(10))
         next(events)
-        events.close()  # type: ignore[attr-defined]
+        events.close()
         assert server.gone.wait(1.0)
         server.gone.clear()
         dropped = model.stream(_REQUEST, Deadline(10))

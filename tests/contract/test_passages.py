@@ -27,10 +27,16 @@ def test_no_passages_are_no_error(stores: Stores) -> None:
     stores.passages.add([])
 
 
-def test_many_passages_are_added_at_once(stores: Stores) -> None:
+def test_many_passages_are_added_and_deleted(stores: Stores) -> None:
     assistant_id, document_id = new_id(), new_id()
     passages = added(stores, assistant_id, document_id, 1500)
     assert list(stores.passages.of_document(assistant_id, document_id, "r1")) == passages
+    newer = added(stores, assistant_id, document_id, 1200, "r2")
+    stores.passages.delete_of_document(assistant_id, document_id, keep_revision="r2")
+    assert list(stores.passages.of_document(assistant_id, document_id, "r1")) == []
+    assert list(stores.passages.of_document(assistant_id, document_id, "r2")) == newer
+    stores.passages.delete_of_assistant(assistant_id)
+    assert list(stores.passages.of_document(assistant_id, document_id, "r2")) == []
 
 
 def test_older_revisions_are_deleted(stores: Stores) -> None:

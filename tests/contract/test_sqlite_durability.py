@@ -1,4 +1,4 @@
-"""What the embedded store promises to several processes, to a killed one and on a bad disk; and a server that is down."""
+"""What the embedded store promises to several processes, a killed one and on a bad disk; and a server that is down."""
 
 import os
 import sqlite3
@@ -119,6 +119,18 @@ def test_processes_may_create_the_store_at_once(tmp_path: Path) -> None:
         assert len(everything(stores, assistant_id)) == WRITERS * 2
 
 
+def test_opening_waits_for_another_process_that_prepares_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE t (a)")
+        release = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+        release.start()
+        with opened_sqlite(path) as stores:
+            assert stores.users.count() == 0
+        release.join()
+
+
 def test_many_threads_may_open_and_use_it(tmp_path: Path) -> None:
     path, assistant_id = tmp_path / "s.sqlite", new_id()
 
@@ -131,6 +143,22 @@ def test_many_threads_may_open_and_use_it(tmp_path: Path) -> None:
     with opened_sqlite(path) as stores:
         at_once(160, lambda _: (stores.chats.add(make_chat(assistant_id)), stores.chats.list(ChatFilter(), Page(5))))
         assert stores.chats.list(ChatFilter((assistant_id,)), Page()).total == 176
+
+
+def test_a_transaction_that_reads_first_waits_for_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with closing(SqliteDatabase(path)) as one, closing(SqliteDatabase(path)) as two:
+
+        def count_up(number: int) -> None:
+            for _ in range(20):
+                with (one, two)[number % 2].write() as connection:
+                    (seen,) = connection.execute("SELECT count(*) FROM users").fetchone()
+                    body = f'{{"email": "{seen}"}}'
+                    connection.execute("INSERT INTO users (id, body) VALUES (?, ?)", (str(seen), body))
+
+        at_once(8, count_up)
+        with one.read() as connection:
+            assert connection.execute("SELECT count(*) FROM users").fetchone() == (160,)
 
 
 def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:

@@ -191,7 +191,13 @@ def _settled(api: Api, assistant: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_human_who_takes_over_while_the_model_writes_wins(tmp_path_factory: pytest.TempPathFactory) -> None:
-    slow: Reply = [STREAM, piece(event(chunk("Too late."))), 1.5, piece(event(chunk(finish="stop")) + DONE), b"0\r\n\r\n"]
+    slow: Reply = [
+        STREAM,
+        piece(event(chunk("Too late."))),
+        1.5,
+        piece(event(chunk(finish="stop")) + DONE),
+        b"0\r\n\r\n",
+    ]
     with wire(slow) as upstream:
         settings = {**SETTINGS, "OPENAI_BASE_URL": upstream.base_url}
         with running_server(tmp_path_factory.mktemp("human"), settings) as server, Api(server.url) as api:

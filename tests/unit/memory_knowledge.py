@@ -1,22 +1,27 @@
-"""Documents and passages in dicts: full implementations of the two ports that an index reads."""
+"""Documents and passages in dicts: full implementations of two ports, and an assistant with its index."""
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from models.assistants import Assistant
-from models.documents import Document, DocumentStatus, DocumentType, Passage
+from models.documents import Document, DocumentStatus, DocumentType, Passage, ScoredPassage
 from models.ids import new_id
 from models.paging import Listing, Page
+from services.knowledge.fts_index import FtsIndex
 from services.knowledge.passages import cut
 
 MOMENT = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 class MemoryDocuments:
-    """Records of documents."""
+    """Records of documents; `reads` counts how often their revisions were asked for."""
 
     def __init__(self) -> None:
         self.held: dict[str, Document] = {}
+        self.reads = 0
 
     def add(self, document: Document) -> bool:
         """Store a new record; False if the assistant has one of that type and filename."""
@@ -46,6 +51,7 @@ class MemoryDocuments:
 
     def revisions(self, assistant_id: str) -> Mapping[str, str]:
         """Return document id -> revision of every `ready` document of type `rag`."""
+        self.reads += 1
         return {
             document.id: document.revision
             for document in self.held.values()
@@ -72,11 +78,12 @@ class MemoryDocuments:
 
 
 class MemoryPassages:
-    """Passages of documents; `reads` counts how many documents were asked for."""
+    """Passages of documents; `reads` counts how many documents were asked for, each takes `pause` seconds."""
 
     def __init__(self) -> None:
         self.held: dict[tuple[str, str, str], list[Passage]] = {}
         self.reads = 0
+        self.pause = 0.0
 
     def add(self, passages: Sequence[Passage]) -> None:
         """Store new passages, all or none visible later by their revision."""
@@ -86,6 +93,7 @@ class MemoryPassages:
     def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
         """Return one revision's passages in the order of the document."""
         self.reads += 1
+        time.sleep(self.pause)
         held = self.held.get((assistant_id, document_id, revision), [])
         return sorted(held, key=lambda passage: passage.position)
 
@@ -141,3 +149,42 @@ def passages_of(document: Document, text: str, *, markdown: bool = True) -> list
         )
         for position, piece in enumerate(cut(text, markdown=markdown))
     ]
+
+
+class Knowledge:
+    """An assistant with documents and their index."""
+
+    def __init__(self, directory: Path) -> None:
+        self.assistant_id, self.version = new_id(), 0
+        self.documents, self.passages = MemoryDocuments(), MemoryPassages()
+        self.directory = directory
+        self.index = FtsIndex(directory, self.documents, self.passages)
+
+    @property
+    def file(self) -> Path:
+        """Return the index file."""
+        return self.directory / f"{self.assistant_id}.sqlite3"
+
+    def put(self, filename: str, text: str, language: str = "en") -> Document:
+        """Store a new document and its passages."""
+        document = a_document(self.assistant_id, filename, new_id(), language)
+        self.passages.add(passages_of(document, text))
+        self.documents.add(document)
+        self.version += 1
+        return document
+
+    def revise(self, document: Document, text: str) -> Document:
+        """Store another revision of a document."""
+        revised = replace(document, revision=new_id())
+        self.passages.add(passages_of(revised, text))
+        assert self.documents.replace(revised, document.revision)
+        self.version += 1
+        return revised
+
+    def search(self, query: str, limit: int = 5) -> list[ScoredPassage]:
+        """Search as of the newest version."""
+        return list(self.index.search(an_assistant(self.assistant_id, self.version), query, limit))
+
+    def texts(self, query: str) -> list[str]:
+        """Return the texts of the passages found."""
+        return [scored.passage.text for scored in self.search(query)]

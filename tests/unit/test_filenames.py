@@ -10,8 +10,10 @@ from services.knowledge.filenames import LONGEST, safe_filename
 
 BITS = [
     "..", ".", "/", "\\", "\0", "\n", "\r", "\t", "\x7f", "\x85", "\u202e", "\u200b", "\u2028", "\ufeff", "C:", "CON",
-    "nul", "com1", "LPT9", "aux.txt", ":", "*", "?", '"', "<", ">", "|", " ", "~", "$HOME", "%2e%2e%2f", "..%2f", "férias",
-    "年假", "é", "e\u0301", "ação", ".md", ".pdf", ".tar.gz", "-rf", "😀", "\ud800", "a" * 300, "长" * 120, "．．／", "_",
+    "nul", "com1", "LPT9", "aux.txt", ":", "*", "?", '"', "<", ">", "|", " ", "~", "$HOME", "%2e%2e%2f", "..%2f",
+    "férias",
+    "年假", "é", "e\u0301", "ação", ".md", ".pdf", ".tar.gz", "-rf", "😀", "\ud800", "a" * 300, "长" * 120, "．．／",
+    "_",
     "\u3000", "\xa0", "file", "2024",
 ]  # fmt: skip
 

@@ -9,7 +9,8 @@ PARSER = TextParser()
 PAGE = """<html lang=pt><head><title>Política de férias</title><style>b{}</style></head><body><nav>Menu</nav>
 <h2>Prazos</h2><p>São <b>30</b> dias.<p>Outro parágrafo.
 <ul><li>um<li>dois</ul><table><tr><th>A</th><th>B</th></tr><tr><td>1</td><td>2</td></tr></table>
-<img src="data:image/png;base64,AAAA" alt="gráfico"><a href="javascript:x()">link</a><script>evil()</script></body></html>"""
+<img src="data:image/png;base64,AAAA" alt="gráfico"><a href="javascript:x()">link</a>
+<script>evil()</script></body></html>"""
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "A.TXT", "férias.Md"])
@@ -38,7 +39,14 @@ def test_the_language_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"abc\0def", b"\x89PNG\r\n\x1a\n\0\0", bytes(range(1, 32)) * 9, b"\xff\xfe\x00", b"%PDF-1.7\x01\x02\x03"]
+    "content",
+    [
+        b"abc" * 99 + b"\0def",
+        b"\x89PNG\r\n\x1a\n\0\0",
+        bytes(range(1, 32)) * 9,
+        b"\xff\xfe\x00",
+        b"%PDF-1.7\x01\x02\x03",
+    ],
 )
 def test_binary_is_unreadable(content: bytes) -> None:
     with pytest.raises(Invalid) as caught:
@@ -48,7 +56,12 @@ def test_binary_is_unreadable(content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.md", b""), ("a.txt", b" \r\n\t "), ("a.txt", "\ufeff\xa0\u200b".encode()), ("a.html", b"<p> <script>x</script>")],
+    [
+        ("a.md", b""),
+        ("a.txt", b" \r\n\t "),
+        ("a.txt", "\ufeff\xa0\u200b".encode()),
+        ("a.html", b"<p> <script>x</script>"),
+    ],
 )
 def test_blank_is_empty(name: str, content: bytes) -> None:
     with pytest.raises(Invalid) as caught:

@@ -84,7 +84,10 @@ def test_long_paragraphs_are_cut_after_sentences() -> None:
 
 
 def test_plain_text_has_no_headings() -> None:
-    assert [piece.headings for piece in checked("# a\n\n" + "x " * 400 + "\n\n" + "y " * 400, markdown=False)] == [(), ()]
+    assert [piece.headings for piece in checked("# a\n\n" + "x " * 400 + "\n\n" + "y " * 400, markdown=False)] == [
+        (),
+        (),
+    ]
 
 
 @pytest.mark.parametrize("unit", ["# \n", "a\n=\n", "-", "`", "\n", "x", "- i\n", "---\n", "word ", "```x`\n", "["])

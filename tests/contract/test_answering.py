@@ -1,0 +1,314 @@
+"""A chat's life, transition by transition, on both stores, with Redis lost: the store alone must give one answer."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from models.answers import Done, ModelRequest, TextDelta, Turn, Usage
+from models.chats import ChatStatus, Tokens
+from models.clock import now
+from models.conversations import Channel
+from models.deadline import Deadline
+from models.errors import CallCancelled, Conflict, DeadlineExceeded, NotFound, OrquestraError, ProviderFailed
+from models.ids import new_id
+from services.providers.scripted import Item, ScriptedModel
+from tests.contract.engine import Engine
+from tests.contract.stores import Stores
+
+BROKEN = ProviderFailed("The model is down. Try again later.")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait up to 5 s for a condition."""
+    until = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_a_message_is_stored_before_the_model_is_called(stores: Stores) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def look(request: ModelRequest, deadline: Deadline) -> list[str]:
+        seen.extend((chat.status, chat.message) for chat in engine.chats())
+        return ["hi"]
+
+    engine = Engine(stores, ScriptedModel([look]))
+    done = engine.say("hello")
+    assert seen == [(ChatStatus.RECEIVED, "hello")]
+    assert (done.chat.status, done.chat.response, done.replayed) == (ChatStatus.ANSWERED, "hi", False)
+    assert done.chat.lease_owner is None and done.chat.attempts == 1
+    assert [chat.id for chat in engine.chats()] == [done.chat.id]
+
+
+def test_an_answer_keeps_usage_model_and_timings(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi", Usage(Tokens(12, 3), "model-7")]]))
+    chat = engine.say("hello").chat
+    assert (chat.tokens, chat.model, chat.provider) == (Tokens(12, 3), "model-7", "scripted")
+    assert chat.timings.total_ms is not None and chat.timings.first_token_ms is not None
+
+
+def test_usage_that_a_provider_does_not_tell_is_estimated(stores: Stores) -> None:
+    chat = Engine(stores, ScriptedModel([["hi there"]])).say("hello").chat
+    assert chat.tokens.input > 0 and chat.tokens.output > 0
+
+
+def test_deliveries_at_once_on_two_servers_make_one_call(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([["one ", release, "answer"]]))
+    other = engine.twin()
+    with ThreadPoolExecutor(16) as pool:
+        servers = [engine, other] * 8
+        waiting = [pool.submit(server.say, "hello", message_id="m") for server in servers]
+        wait_until(lambda: engine.model.calls == 1)
+        time.sleep(0.2)
+        release.set()
+        ends = [one.result() for one in waiting]
+    assert engine.model.calls == 1
+    assert {end.chat.response for end in ends} == {"one answer"}
+    assert [end.replayed for end in ends].count(False) == 1
+    assert len(engine.chats()) == 1
+
+
+def test_a_later_delivery_replays_and_another_text_is_refused(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"], ["hi again"]]))
+    first = engine.say("hello", message_id="m")
+    assert engine.say("hello", message_id="m") == Done(first.chat, replayed=True)
+    with pytest.raises(Conflict) as refused:
+        engine.say("other", message_id="m")
+    assert refused.value.code == "message_id_reused"
+    elsewhere = engine.say("hello", message_id="m", channel=Channel("+56", "whatsapp"))
+    assert elsewhere.chat.id != first.chat.id
+
+
+def test_a_failure_is_stored_and_the_next_delivery_tries_again(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["half ", BROKEN], ["whole"]]))
+    with pytest.raises(ProviderFailed):
+        engine.say("hello", message_id="m")
+    (failed,) = engine.chats()
+    assert (failed.status, failed.response) == (ChatStatus.FAILED, None)
+    assert failed.error is not None and failed.error.code == "provider_failed" and failed.error.partial == "half"
+    answered = engine.say("hello", message_id="m")
+    assert (answered.chat.id, answered.chat.response, answered.replayed) == (failed.id, "whole", False)
+    assert answered.chat.error is None and answered.chat.attempts == 2
+
+
+def test_callers_that_waited_for_a_failure_are_told_and_call_nobody(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([[release, DeadlineExceeded("Too late. Try again.")]]))
+
+    def deliver() -> OrquestraError:
+        with pytest.raises(OrquestraError) as failure:
+            engine.say("hello", message_id="m")
+        return failure.value
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(deliver) for _ in range(8)]
+        wait_until(lambda: engine.model.calls == 1)
+        time.sleep(0.2)
+        release.set()
+        assert {type(one.result()) for one in waiting} == {DeadlineExceeded}
+    assert engine.model.calls == 1
+
+
+def test_an_attempt_that_died_is_taken_over_and_its_late_result_thrown_away(stores: Stores) -> None:
+    late = threading.Event()
+    slow = Engine(stores, ScriptedModel([["late", late]]), lease_seconds=0.3)
+    slow.leases.close()  # a dead process renews nothing
+    quick = slow.twin(ScriptedModel([["quick"]]))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(slow.say, "hello", message_id="m")
+        wait_until(lambda: slow.model.calls == 1)
+        taken = quick.say("hello", message_id="m")
+        assert (taken.chat.response, taken.chat.attempts) == ("quick", 2)
+        late.set()
+        assert first.result().chat.response == "quick"
+    assert [chat.response for chat in quick.chats()] == ["quick"]
+
+
+def test_an_attempt_that_lives_keeps_its_lease(stores: Stores) -> None:
+    release = threading.Event()
+    slow = Engine(stores, ScriptedModel([["slow", release]]), lease_seconds=0.6)
+    other = slow.twin(ScriptedModel([]))
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(server.say, "hello", message_id="m") for server in (slow, other)]
+        time.sleep(1.5)
+        release.set()
+        assert {one.result().chat.response for one in waiting} == {"slow"}
+    slow.leases.close()
+
+
+def test_a_caller_that_leaves_makes_it_failed_and_the_next_delivery_answers(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["half ", "an ", "answer"], ["whole"]]))
+    events = engine.service.answer(engine.inbound("hello", message_id="m"))
+    assert next(events) == TextDelta("half")
+    events.close()  # type: ignore[attr-defined]
+    (chat,) = engine.chats()
+    assert chat.status is ChatStatus.FAILED
+    assert chat.error is not None and chat.error.code == "caller_gone"
+    assert engine.say("hello", message_id="m").chat.response == "whole"
+
+
+def test_a_cancelled_deadline_stops_a_silent_model(stores: Stores) -> None:
+    never = threading.Event()
+    engine = Engine(stores, ScriptedModel([[never]]))
+    deadline = Deadline(10)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(engine.say, "hello", deadline)
+        wait_until(lambda: engine.model.calls == 1)
+        deadline.cancel()
+        with pytest.raises(CallCancelled):
+            waiting.result(2)
+    assert engine.chats()[0].status is ChatStatus.FAILED
+
+
+def test_a_conversation_is_answered_in_order_and_others_do_not_wait(stores: Stores) -> None:
+    release = threading.Event()
+    order: list[str] = []
+
+    def answer(request: ModelRequest, deadline: Deadline) -> list[Item]:
+        order.append(request.question)
+        return [release, "ok"] if request.question == "first" else ["ok"]
+
+    engine = Engine(stores, ScriptedModel([answer] * 4))
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(engine.say, "first")
+        wait_until(lambda: order == ["first"])
+        second = pool.submit(engine.twin().say, "second")
+        wait_until(lambda: len(engine.chats()) == 2)
+        third = pool.submit(engine.say, "third")
+        wait_until(lambda: len(engine.chats()) == 3)
+        engine.say("elsewhere", channel=Channel("+99", "whatsapp"))
+        assert order == ["first", "elsewhere"]
+        release.set()
+        for one in (first, second, third):
+            one.result()
+    assert order == ["first", "elsewhere", "second", "third"]
+
+
+def test_waiting_for_ones_turn_is_bounded(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([[release, "ok"]]))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(engine.say, "first")
+        wait_until(lambda: engine.model.calls == 1)
+        with pytest.raises(DeadlineExceeded):
+            engine.say("second", Deadline(0.3))
+        release.set()
+        first.result()
+    assert [chat.status for chat in engine.chats()] == [ChatStatus.ANSWERED, ChatStatus.FAILED]
+
+
+def test_an_inactive_conversation_is_stored_and_no_model_called(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"]]))
+    chat = engine.say("hello").chat
+    stores.conversations.set_active(chat.conversation_id, False, None)
+    silent = engine.say("anybody?").chat
+    assert (silent.status, silent.active, silent.response) == (ChatStatus.INACTIVE, False, None)
+    assert engine.say("and now?", active=False).chat.status is ChatStatus.INACTIVE
+    assert engine.model.calls == 1
+
+
+def test_a_conversation_that_is_handed_over_while_a_message_waits_is_not_answered(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([[release, "ok"]]))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(engine.say, "first")
+        wait_until(lambda: engine.model.calls == 1)
+        second = pool.submit(engine.say, "second")
+        wait_until(lambda: len(engine.chats()) == 2)
+        conversation_id = engine.chats()[0].conversation_id
+        stores.conversations.set_active(conversation_id, False, None)
+        stores.chats.set_active(conversation_id, False, None)
+        release.set()
+        assert first.result().chat.status is ChatStatus.SUPPRESSED
+        assert second.result().chat.status is ChatStatus.INACTIVE
+
+
+def test_an_answer_that_a_human_overtook_at_the_last_moment_is_suppressed(stores: Stores) -> None:
+    """The conversation is switched off after the last look at it: the condition of the write itself decides."""
+
+    def hand_over(request: ModelRequest, deadline: Deadline) -> list[Item]:
+        stores.chats.set_active(engine.chats()[0].conversation_id, False, None)
+        return ["too late"]
+
+    engine = Engine(stores, ScriptedModel([hand_over]))
+    chat = engine.say("hello").chat
+    assert (chat.status, chat.response, chat.active) == (ChatStatus.SUPPRESSED, "too late", False)
+
+
+def test_memory_holds_what_reached_people_and_nothing_else(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["one"], BROKEN, ["three"]]))
+    first = engine.say("question 1").chat
+    with pytest.raises(ProviderFailed):
+        engine.say("question 2")
+    engine.say("only to a human", active=False)
+    engine.say("question 3")
+    history = engine.model.requests[-1].history
+    assert history == (Turn("question 1", "one"), Turn("only to a human", None))
+    assert first.conversation_id == engine.chats()[-1].conversation_id
+
+
+def test_a_retry_answers_what_has_no_answer_once(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([BROKEN, ["late"]]))
+    with pytest.raises(ProviderFailed):
+        engine.say("hello")
+    (chat,) = engine.chats()
+    events = list(engine.service.retry(engine.assistant, chat, Deadline(5)))
+    assert isinstance(events[-1], Done) and events[-1].chat.response == "late"
+    with pytest.raises(Conflict):
+        list(engine.service.retry(engine.assistant, chat, Deadline(5)))
+
+
+def test_a_retry_in_an_inactive_conversation_is_refused(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["late"]]))
+    silent = engine.say("hello", active=False).chat
+    stores.conversations.set_active(silent.conversation_id, False, None)
+    with pytest.raises(Conflict) as refused:
+        list(engine.service.retry(engine.assistant, silent, Deadline(5)))
+    assert refused.value.code == "conversation_inactive"
+    stores.conversations.set_active(silent.conversation_id, True, None)
+    events = list(engine.service.retry(engine.assistant, silent, Deadline(5)))
+    assert isinstance(events[-1], Done) and events[-1].chat.status is ChatStatus.ANSWERED
+
+
+def test_a_conversation_that_is_erased_meanwhile_stays_erased(stores: Stores) -> None:
+    def erase(request: ModelRequest, deadline: Deadline) -> list[str]:
+        conversation_id = engine.chats()[0].conversation_id
+        stores.chats.delete_of_conversation(conversation_id)
+        stores.conversations.delete(conversation_id)
+        return ["to nobody"]
+
+    engine = Engine(stores, ScriptedModel([erase]))
+    with pytest.raises(NotFound):
+        engine.say("hello")
+    assert engine.chats() == []
+
+
+def test_an_unconfigured_provider_fails_and_is_no_offline_answer(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([]))
+    stores.assistants.update(engine.assistant.id, {"provider": "elsewhere"}, now())
+    changed = stores.assistants.get(engine.assistant.id)
+    assert changed is not None
+    with pytest.raises(ProviderFailed) as failed:
+        Engine(stores, engine.model, assistant=changed).say("hello")
+    assert failed.value.code == "provider_not_configured"
+    assert engine.chats()[0].status is ChatStatus.FAILED
+
+
+def test_news_are_told_in_order(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"]]))
+    chat = engine.say("hello").chat
+    assert [event["type"] for event in engine.news.events] == ["conversation_new", "conversation_updated"]
+    assert {event["conversation_id"] for event in engine.news.events} == {chat.conversation_id}
+    conversation = stores.conversations.get(chat.conversation_id)
+    assert conversation is not None
+    assert (conversation.message_count, conversation.last_message) == (2, "hi")
+
+
+def test_ids_of_one_process_sort_by_time() -> None:
+    ids = [new_id() for _ in range(10_000)]
+    assert ids == sorted(set(ids))

@@ -1,0 +1,72 @@
+"""Settings: defaults, faults all at once, aliases of the reference systems."""
+
+import pytest
+
+from settings import Settings, SettingsError
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_env({"PORT": "", "OTHER": "x"})
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.threads) == ("127.0.0.1", 8080, 128)
+    assert settings.effective_language_model == "offline"
+
+
+def test_every_fault_is_listed_at_once() -> None:
+    wrong = {
+        "PORT": "many",
+        "THREADS": "0",
+        "REGISTRATION": "perhaps",
+        "MONGODB_URI": "http://x",
+        "JWT_SECRET_KEY": "short",
+        "DOCUMENTS_URL": "s3://bucket",
+        "LANGUAGE_MODEL": "core",
+    }
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env(wrong)
+    assert [fault.split()[0] for fault in error.value.faults] == [
+        "PORT", "THREADS", "DOCUMENTS_URL", "MONGODB_URI", "JWT_SECRET_KEY", "REGISTRATION", "CORE_API_BASE_URL",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("env", "provider"),
+    [
+        ({}, "offline"),
+        ({"OPENAI_API_KEY": "k"}, "openai_chat"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1/v1"}, "openai_chat"),
+        ({"OPENAI_API_KEY": "k", "LANGUAGE_MODEL": "offline"}, "offline"),
+        ({"LANGUAGE_MODEL": "core", "CORE_API_BASE_URL": "http://127.0.0.1"}, "core"),
+    ],
+)
+def test_the_provider_is_chosen_by_configuration(env: dict[str, str], provider: str) -> None:
+    assert Settings.from_env(env).effective_language_model == provider
+
+
+def test_the_reference_systems_names_are_understood() -> None:
+    settings = Settings.from_env(
+        {
+            "DB_URL": "mongodb://db",
+            "SECRET": "s" * 32,
+            "REDIS_ENDPOINT": "cache",
+            "REDIS_PORT": "6380",
+            "REDIS_PASSWORD": "p@ss",
+            "AZURE_OPENAI_API_KEY": "key",
+            "AZURE_OPENAI_ENDPOINT": "wss://r.openai.azure.com/",
+            "AZURE_OPENAI_DEPLOYMENT": "gpt",
+        }
+    )
+    assert settings.mongodb_uri == "mongodb://db"
+    assert settings.jwt_secret_key == "s" * 32
+    assert settings.redis_url == "redis://:p%40ss@cache:6380/0"
+    assert settings.openai_base_url == "https://r.openai.azure.com/openai/v1/"
+    assert (settings.openai_api_key, settings.openai_model) == ("key", "gpt")
+    ours = Settings.from_env({"DB_URL": "mongodb://theirs", "MONGODB_URI": "mongodb://ours"})
+    assert ours.mongodb_uri == "mongodb://ours"
+    assert Settings.from_env({"ALI_API_KEY": "a", "ALI_BASE_URL": "https://x"}).openai_base_url == "https://x"
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = Settings.from_env({"OPENAI_API_KEY": "sk-very-secret", "JWT_SECRET_KEY": "j" * 40})
+    assert "sk-very-secret" not in repr(settings) and "jjjj" not in repr(settings)
+    assert settings.secrets() == ["j" * 40, "sk-very-secret"]
