@@ -26,7 +26,9 @@ from services.news import ConversationNews
 from services.ports import ChatRepository, ConversationRepository, Locks
 
 _WAIT_SECONDS = 0.05
-_CALLER_GONE = CallCancelled.code
+_GONE = CallCancelled.code
+_UNSETTLED = frozenset({ChatStatus.RECEIVED, ChatStatus.FAILED})
+_ANSWERED = frozenset({ChatStatus.ANSWERED, ChatStatus.MERGED})
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,13 @@ class ConversationService:
         conversation = self._journal.conversations.get(chat.conversation_id)
         if conversation is None or not is_active(conversation.active, conversation.paused_until, now()):
             raise Conflict("The conversation is inactive. Activate it first.", code="conversation_inactive")
-        attempt, at = new_id(), now()
-        chats, until = self._journal.chats, self._leases.end_of_lease()
-        taken = chats.claim(chat.id, attempt, until, at) or chats.claim_inactive(chat.id, attempt, until, at)
-        if not taken:
+        attempt = new_id()
+        if chat.status in _ANSWERED or not self._claim(chat, attempt):
             raise Conflict("This chat is answered already, or is being answered.", code="not_retryable")
         yield from self._attempt(assistant, chat, attempt, deadline)
+
+    def _claim(self, seen: Chat, attempt: str) -> bool:
+        return self._journal.chats.claim(seen, attempt, self._leases.end_of_lease(), now())
 
     def _receive(self, inbound: Inbound, attempt: str) -> tuple[Chat, bool]:
         """Store the message; tell whether this delivery is the first."""
@@ -117,22 +120,20 @@ class ConversationService:
 
     def _deliver_again(self, assistant: Assistant, chat: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
         """Give a later delivery the answer of the first, or take over where that attempt died or failed."""
-        chats, attempt, waited_for = self._journal.chats, new_id(), 0
-        while True:
-            if chat.status not in (ChatStatus.RECEIVED, ChatStatus.FAILED):
-                yield Replaying()
-                if chat.response and chat.status is ChatStatus.ANSWERED:
-                    yield TextDelta(chat.response)
-                yield Done(chat, replayed=True)
-                return
-            if chat.status is ChatStatus.FAILED and waited_for and chat.error and chat.error.code != _CALLER_GONE:
+        attempt, waited = new_id(), False
+        while chat.status in _UNSETTLED:
+            if waited and chat.error is not None and chat.status is ChatStatus.FAILED and chat.error.code != _GONE:
                 raise _failure(chat.error)
-            if chats.claim(chat.id, attempt, self._leases.end_of_lease(), now()):
+            if self._claim(chat, attempt):
                 yield from self._attempt(assistant, chat, attempt, deadline)
                 return
-            waited_for += 1
+            waited = waited or chat.status is ChatStatus.RECEIVED
             deadline.sleep(_WAIT_SECONDS)
             chat = self._reread(chat.id)
+        yield Replaying()
+        if chat.response and chat.status is ChatStatus.ANSWERED:
+            yield TextDelta(chat.response)
+        yield Done(chat, replayed=True)
 
     def _attempt(self, assistant: Assistant, chat: Chat, attempt: str, deadline: Deadline) -> Iterator[AnswerEvent]:
         """Make the answer under a lease, and commit it only if the lease still holds."""
@@ -150,8 +151,9 @@ class ConversationService:
                     outcome = self._answered(draft, timings, began)
                     if self._handed_over(chat):
                         outcome = _suppressed(outcome)
-                yield self._commit(assistant, chat, attempt, outcome)
+                done = self._commit(chat, attempt, outcome)
                 ended = True
+            yield done
         except OrquestraError as error:
             ended = True
             self._fail(chat, attempt, draft, timings, error)
@@ -161,7 +163,7 @@ class ConversationService:
                 gone = CallCancelled("The caller went away, or the server failed, before the answer was complete.")
                 self._fail(chat, attempt, draft, timings, gone)
 
-    def _commit(self, assistant: Assistant, chat: Chat, attempt: str, outcome: ChatOutcome) -> Done:
+    def _commit(self, chat: Chat, attempt: str, outcome: ChatOutcome) -> Done:
         """Write the outcome; where another attempt or a human came first, what they did stands."""
         chats = self._journal.chats
         if not chats.finish(chat.id, attempt, outcome):

@@ -116,15 +116,13 @@ class ChatRepository(Protocol):
     def find_by_dedupe_key(self, assistant_id: str, dedupe_key: str) -> Chat | None:
         """Return the chat of a message."""
 
-    def claim(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
-        """Begin another attempt: make it `received`, leased to this owner, one attempt more.
+    def claim(self, seen: Chat, owner: str, until: datetime, at: datetime) -> bool:
+        """Begin another attempt: make the chat `received` and active, leased to this owner, one attempt more.
 
-        It succeeds only if the chat is `failed`, or `received` with a lease that ended before `at` (or none);
-        of several callers at once exactly one gets True.
+        It succeeds only if the chat still has the status and attempts that the caller has seen, and, when that status
+        is `received`, a lease that ended before `at` (or none); of several callers at once exactly one gets True.
+        Which status may be claimed at all is the caller's business.
         """
-
-    def claim_inactive(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
-        """As `claim`, for a chat whose status is `inactive` or `suppressed`: a user asked for an answer after all."""
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
         """Prolong the leases that this owner still holds on `received` chats."""

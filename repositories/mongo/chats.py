@@ -31,18 +31,18 @@ class MongoChatRepository:
         """Return the chat of a message."""
         return self._chats.first({"assistant_id": assistant_id, "dedupe_key": dedupe_key})
 
-    def claim(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
-        """Begin another attempt: make it `received`, leased to this owner, one attempt more."""
-        claimable = [
-            {"status": "failed"},
-            {"status": "received", "lease_until": None},
-            {"status": "received", "lease_until": {"$lt": at}},
-        ]
-        return self._claim(by_id(chat_id) | {"$or": claimable}, owner, until)
-
-    def claim_inactive(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
-        """As `claim`, for a chat whose status is `inactive` or `suppressed`: a user asked for an answer after all."""
-        return self._claim(by_id(chat_id) | {"status": {"$in": ["inactive", "suppressed"]}}, owner, until)
+    def claim(self, seen: Chat, owner: str, until: datetime, at: datetime) -> bool:
+        """Begin another attempt, if the chat is as it was seen and nobody works on it."""
+        free = {"$or": [{"lease_until": None}, {"lease_until": {"$lt": at}}]}
+        where = by_id(seen.id) | {"status": seen.status.value, "attempts": seen.attempts} | free
+        changes = {
+            "status": "received",
+            "active": True,
+            "paused_until": None,
+            "lease_owner": owner,
+            "lease_until": until,
+        }
+        return self._chats.update(where, changes, {"attempts": 1})
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
         """Prolong the leases that this owner still holds on `received` chats."""
@@ -100,10 +100,6 @@ class MongoChatRepository:
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every chat of an assistant."""
         self._chats.delete_all({"assistant_id": assistant_id})
-
-    def _claim(self, where: Filter, owner: str, until: datetime) -> bool:
-        changes = {"status": "received", "lease_owner": owner, "lease_until": until}
-        return self._chats.update(where, changes, {"attempts": 1})
 
 
 def _held_by(owner: str) -> Filter:

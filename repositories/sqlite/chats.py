@@ -10,7 +10,6 @@ from repositories.codec import CHATS, stamp
 from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.table import ALL, Table, Where, by_id, one_of
 
-_CLAIMABLE = "(status = 'failed' OR (status = 'received' AND (lease_until IS NULL OR lease_until < ?)))"
 _REMEMBERED = Where("status NOT IN ('received', 'failed')")
 
 
@@ -33,13 +32,21 @@ class SqliteChatRepository:
         """Return the chat of a message."""
         return self._chats.first(Where("assistant_id = ? AND dedupe_key = ?", (assistant_id, dedupe_key)))
 
-    def claim(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
-        """Begin another attempt: make it `received`, leased to this owner, one attempt more."""
-        return self._claim(by_id(chat_id) & Where(_CLAIMABLE, (stamp(at),)), owner, until)
-
-    def claim_inactive(self, chat_id: str, owner: str, until: datetime, at: datetime) -> bool:
-        """As `claim`, for a chat whose status is `inactive` or `suppressed`: a user asked for an answer after all."""
-        return self._claim(by_id(chat_id) & Where("status IN ('inactive', 'suppressed')"), owner, until)
+    def claim(self, seen: Chat, owner: str, until: datetime, at: datetime) -> bool:
+        """Begin another attempt, if the chat is as it was seen and nobody works on it."""
+        where = (
+            by_id(seen.id)
+            & Where("+status = ? AND json_extract(body, '$.attempts') = ?", (seen.status.value, seen.attempts))
+            & _free(at)
+        )
+        changes = {
+            "status": "received",
+            "active": True,
+            "paused_until": None,
+            "lease_owner": owner,
+            "lease_until": until,
+        }
+        return self._chats.update(where, changes, {"attempts": 1}) == 1
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
         """Prolong the leases that this owner still holds on `received` chats."""
@@ -98,9 +105,9 @@ class SqliteChatRepository:
         """Delete every chat of an assistant."""
         self._chats.delete_all(Where("assistant_id = ?", (assistant_id,)))
 
-    def _claim(self, where: Where, owner: str, until: datetime) -> bool:
-        changes = {"status": "received", "lease_owner": owner, "lease_until": until}
-        return self._chats.update(where, changes, {"attempts": 1}) == 1
+
+def _free(at: datetime) -> Where:
+    return Where("(lease_until IS NULL OR lease_until < ?)", (stamp(at),))
 
 
 def _held_by(owner: str) -> Where:

@@ -23,6 +23,7 @@ _COLUMNS = {
         "conversation_id": "$.conversation_id",
         "dedupe_key": "$.dedupe_key",
         "status": "$.status",
+        "attempts": "$.attempts",
         "lease_owner": "$.lease_owner",
         "lease_until": "$.lease_until",
         "active": "$.active",

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from routes.schemas.base import Timestamp, is_object_id, not_blank
+from routes.schemas.base import Text, Timestamp, is_object_id, not_blank
 
 _IGNORED = frozenset(
     {"id", "api_key", "created_at", "updated_at", "version", "voice", "debounce_seconds", "tools", "routing"}
@@ -20,21 +20,21 @@ def _not_yet(value: Any) -> None:
 class NewAssistantSchema(Schema):
     """A new assistant."""
 
-    name = fields.String(required=True, validate=[validate.Length(1, 200), not_blank])
-    owner_id = fields.String(load_default=None, allow_none=True, validate=is_object_id)
+    name = Text(required=True, validate=[validate.Length(1, 200), not_blank])
+    owner_id = Text(load_default=None, allow_none=True, validate=is_object_id)
 
 
 class AssistantChangesSchema(Schema):
     """The fields of an assistant that may be set; a whole assistant may be sent back as it was read."""
 
-    name = fields.String(validate=[validate.Length(1, 200), not_blank])
-    owner_id = fields.String(validate=is_object_id)
-    provider = fields.String(allow_none=True, validate=validate.Length(1, 50))
-    model = fields.String(allow_none=True, validate=validate.Length(1, 200))
+    name = Text(validate=[validate.Length(1, 200), not_blank])
+    owner_id = Text(validate=is_object_id)
+    provider = Text(allow_none=True, validate=validate.Length(1, 50))
+    model = Text(allow_none=True, validate=validate.Length(1, 200))
     temperature = fields.Float(allow_none=True, validate=validate.Range(0, 2))
     max_output_tokens = fields.Integer(allow_none=True, strict=True, validate=validate.Range(1, 1_000_000))
     history_turns = fields.Integer(strict=True, validate=validate.Range(0, 200))
-    language = fields.String(
+    language = Text(
         allow_none=True,
         validate=validate.Regexp(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", error="Must be a BCP 47 tag such as pt-BR."),
     )

@@ -4,12 +4,30 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, fields, post_load, validate
+from marshmallow import Schema, ValidationError, fields, post_load, validate
 
+from models.chats import Chat
+from models.clock import now
+from models.conversations import Conversation, is_active
 from models.paging import Page
 
 is_object_id = validate.Regexp(re.compile(r"^[0-9a-f]{24}\Z"), error="Must be 24 hexadecimal digits.")
 not_blank = validate.Regexp(re.compile(r"\S"), error="Must not be blank.")
+
+
+def answering_now(held: Chat | Conversation) -> bool:
+    """Return `active` as it is now: a pause that is over has ended by itself."""
+    return is_active(held.active, held.paused_until, now())
+
+
+class Text(fields.String):
+    """A string that every store can hold and every reader can show: no NUL, no half of a surrogate pair."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValidationError("Must not contain NUL or unpaired surrogates.")
+        return text
 
 
 class Timestamp(fields.Field[datetime]):

@@ -1,5 +1,6 @@
 """Wire names of /chats."""
 
+import json
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates
@@ -8,28 +9,33 @@ from models.answers import Inbound
 from models.assistants import Assistant
 from models.chats import ChatFilter, ChatStatus
 from models.conversations import Channel
-from routes.schemas.base import PageQuery, Timestamp, is_object_id, not_blank
+from routes.schemas.base import PageQuery, Text, Timestamp, answering_now, is_object_id, not_blank
 
 _METADATA_ITEMS = 50
+_METADATA_BYTES = 8_000
 
 
 class ChannelMessageSchema(Schema):
     """A person's message, as a channel delivers it. `id` and `message_service` name the channel."""
 
-    id = fields.String(required=True, validate=[validate.Length(1, 256), not_blank])
-    message_service = fields.String(required=True, validate=[validate.Length(1, 64), not_blank])
-    message = fields.String(required=True, validate=[validate.Length(1, 32_000), not_blank])
-    username = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=256))
+    id = Text(required=True, validate=[validate.Length(1, 256), not_blank])
+    message_service = Text(required=True, validate=[validate.Length(1, 64), not_blank])
+    message = Text(required=True, validate=[validate.Length(1, 32_000), not_blank])
+    username = Text(load_default=None, allow_none=True, validate=validate.Length(max=256))
     active = fields.Boolean(load_default=True)
-    message_id = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 256))
+    message_id = Text(load_default=None, allow_none=True, validate=validate.Length(1, 256))
     stream = fields.Boolean(load_default=False)
     metadata = fields.Dict(keys=fields.String(), load_default=dict)
 
     @validates("metadata")
     def check_metadata(self, value: dict[str, Any], **_: Any) -> None:
-        """Keep metadata small: it is stored with every chat."""
-        if len(value) > _METADATA_ITEMS or len(str(value)) > 8_000:
-            raise ValidationError(f"At most {_METADATA_ITEMS} entries and 8000 characters.")
+        """Keep metadata small, since it is stored with every chat, and such that it can be given back."""
+        try:
+            size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        except ValueError:
+            raise ValidationError("Must be JSON without NaN and without unpaired surrogates.") from None
+        if len(value) > _METADATA_ITEMS or size > _METADATA_BYTES:
+            raise ValidationError(f"At most {_METADATA_ITEMS} entries and {_METADATA_BYTES} bytes of JSON.")
 
 
 def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | None) -> Inbound:
@@ -48,11 +54,11 @@ def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | N
 class ChatQuery(PageQuery):
     """Filters of the lists."""
 
-    assistant_id = fields.String(load_default=None, validate=is_object_id)
-    channel_id = fields.String(load_default=None)
-    message_service = fields.String(load_default=None)
+    assistant_id = Text(load_default=None, validate=is_object_id)
+    channel_id = Text(load_default=None)
+    message_service = Text(load_default=None)
     status = fields.Enum(ChatStatus, by_value=True, load_default=None)
-    q = fields.String(load_default=None, validate=validate.Length(1, 200))
+    q = Text(load_default=None, validate=validate.Length(1, 200))
 
     @post_load
     def build_filter(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -75,14 +81,14 @@ class DeactivateSchema(Schema):
 class ReplySchema(Schema):
     """A human agent's words."""
 
-    message = fields.String(required=True, validate=[validate.Length(1, 32_000), not_blank])
+    message = Text(required=True, validate=[validate.Length(1, 32_000), not_blank])
 
 
 class FeedbackSchema(Schema):
     """An opinion of an answer."""
 
     score = fields.Integer(required=True, strict=True, validate=validate.OneOf([-1, 1]))
-    comment = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=4_000))
+    comment = Text(load_default=None, allow_none=True, validate=validate.Length(max=4_000))
 
 
 class ChannelSchema(Schema):
@@ -145,7 +151,7 @@ class ChatSchema(Schema):
     username = fields.String()
     assistant_id = fields.String()
     conversation_id = fields.String()
-    active = fields.Boolean()
+    active = fields.Function(answering_now, metadata={"type": "boolean"})
     message = fields.String()
     response = fields.String()
     status = fields.Enum(ChatStatus, by_value=True)

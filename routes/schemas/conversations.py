@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from routes.schemas.base import PageQuery, Timestamp, is_object_id
+from routes.schemas.base import PageQuery, Timestamp, answering_now, is_object_id
 from routes.schemas.chats import ChannelSchema, CitationSchema
 from services.viewer import Message, Speaker
 
@@ -22,7 +22,7 @@ class ConversationSchema(Schema):
     assistant_id = fields.String()
     channel = fields.Nested(ChannelSchema)
     username = fields.String()
-    active = fields.Boolean()
+    active = fields.Function(answering_now, metadata={"type": "boolean"})
     paused_until = Timestamp()
     message_count = fields.Integer()
     last_message = fields.String()

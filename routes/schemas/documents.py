@@ -6,7 +6,7 @@ from flask_smorest.fields import Upload
 from marshmallow import Schema, fields, validate
 
 from models.documents import Document, DocumentStatus, DocumentType
-from routes.schemas.base import PageQuery, Timestamp, is_object_id, not_blank
+from routes.schemas.base import PageQuery, Text, Timestamp, is_object_id, not_blank
 
 
 class AnyCaseEnum(fields.Enum[DocumentType]):
@@ -20,7 +20,7 @@ class DocumentForm(Schema):
     """The text fields of an upload."""
 
     type = AnyCaseEnum(DocumentType, by_value=True, required=True)
-    assistant_id = fields.String(required=True, validate=is_object_id)
+    assistant_id = Text(required=True, validate=is_object_id)
 
 
 class DocumentUpload(Schema):
@@ -75,8 +75,8 @@ class PathSchema(Schema):
 class SearchSchema(Schema):
     """A question to the documents of an assistant."""
 
-    assistant_id = fields.String(required=True, validate=is_object_id)
-    query = fields.String(required=True, validate=[validate.Length(1, 32_000), not_blank])
+    assistant_id = Text(required=True, validate=is_object_id)
+    query = Text(required=True, validate=[validate.Length(1, 32_000), not_blank])
     limit = fields.Integer(load_default=6, strict=True, validate=validate.Range(1, 50))
 
 

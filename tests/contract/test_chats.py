@@ -80,26 +80,24 @@ def test_of_deliveries_at_once_one_is_stored(stores: Stores) -> None:
     ("status", "lease_until", "claimable"),
     [
         (ChatStatus.FAILED, None, True),
-        (ChatStatus.FAILED, later(30), True),
+        (ChatStatus.INACTIVE, None, True),
+        (ChatStatus.SUPPRESSED, None, True),
         (ChatStatus.RECEIVED, None, True),
         (ChatStatus.RECEIVED, later(-0.001), True),
         (ChatStatus.RECEIVED, NOW, False),
         (ChatStatus.RECEIVED, later(0.001), False),
-        (ChatStatus.ANSWERED, None, False),
-        (ChatStatus.INACTIVE, None, False),
-        (ChatStatus.MERGED, later(-9), False),
-        (ChatStatus.SUPPRESSED, None, False),
     ],
 )
 def test_a_claim_needs_a_chat_nobody_works_on(
     stores: Stores, status: ChatStatus, lease_until: datetime | None, claimable: bool
 ) -> None:
-    chat = added(
-        stores, make_chat(status=status, lease_until=lease_until, lease_owner="old", error=FAILURE, attempts=1)
-    )
-    assert stores.chats.claim(chat.id, "me", later(30), NOW) is claimable
+    past: dict[str, Any] = {"lease_owner": "old", "error": FAILURE, "attempts": 1, "active": False}
+    chat = added(stores, make_chat(status=status, lease_until=lease_until, paused_until=NOW, **past))
+    assert stores.chats.claim(chat, "me", later(30), NOW) is claimable
     lease: dict[str, Any] = {
         "status": ChatStatus.RECEIVED,
+        "active": True,
+        "paused_until": None,
         "lease_owner": "me",
         "lease_until": later(30),
         "attempts": 2,
@@ -107,26 +105,23 @@ def test_a_claim_needs_a_chat_nobody_works_on(
     assert stores.chats.get(chat.id) == (replace(chat, **lease) if claimable else chat)
 
 
-@pytest.mark.parametrize("status", list(ChatStatus))
-def test_an_inactive_chat_can_be_claimed_after_all(stores: Stores, status: ChatStatus) -> None:
-    chat = added(stores, make_chat(status=status))
-    claimable = status in {ChatStatus.INACTIVE, ChatStatus.SUPPRESSED}
-    assert stores.chats.claim_inactive(chat.id, "me", later(30), NOW) is claimable
-    after = stores.chats.get(chat.id)
-    assert after is not None and (after.lease_owner == "me") is claimable
-    assert not stores.chats.claim_inactive(new_id(), "me", later(30), NOW)
+def test_a_claim_needs_the_chat_as_it_was_seen(stores: Stores) -> None:
+    chat = added(stores, make_chat(status=ChatStatus.FAILED, attempts=2))
+    assert not stores.chats.claim(replace(chat, status=ChatStatus.RECEIVED), "me", later(30), NOW)
+    assert not stores.chats.claim(replace(chat, attempts=1), "me", later(30), NOW)
+    assert not stores.chats.claim(replace(chat, id=new_id()), "me", later(30), NOW)
+    assert stores.chats.get(chat.id) == chat
+    assert stores.chats.claim(chat, "me", later(30), NOW)
+    assert not stores.chats.claim(chat, "again", later(30), NOW)
 
 
 def test_of_claims_at_once_one_wins(stores: Stores) -> None:
     failed = added(stores, make_chat(status=ChatStatus.FAILED))
-    silent = added(stores, make_chat(status=ChatStatus.INACTIVE))
-    won = at_once(16, lambda number: stores.chats.claim(failed.id, f"owner {number}", later(30), NOW))
+    won = at_once(16, lambda number: stores.chats.claim(failed, f"owner {number}", later(30), NOW))
     assert won.count(True) == 1
     claimed = stores.chats.get(failed.id)
     assert claimed is not None
     assert (claimed.lease_owner, claimed.attempts) == (f"owner {won.index(True)}", 1)
-    again = at_once(16, lambda number: stores.chats.claim_inactive(silent.id, f"owner {number}", later(30), NOW))
-    assert again.count(True) == 1
 
 
 def test_a_holder_prolongs_its_leases_only(stores: Stores) -> None:
@@ -153,7 +148,7 @@ def test_an_outcome_is_written_by_the_holder(stores: Stores) -> None:
 
 def test_a_late_attempt_writes_nothing(stores: Stores) -> None:
     chat = working(stores, lease_until=later(-1))
-    assert stores.chats.claim(chat.id, "next", later(30), NOW)
+    assert stores.chats.claim(chat, "next", later(30), NOW)
     assert not stores.chats.finish(chat.id, "me", OUTCOME)
     assert stores.chats.finish(chat.id, "next", replace(OUTCOME, status=ChatStatus.FAILED, error=FAILURE))
     after = stores.chats.get(chat.id)

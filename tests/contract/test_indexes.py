@@ -75,8 +75,7 @@ WAYS = {
     "note a message": Way(lambda s: s.conversations.record_message(CONVERSATION.id, "t", NOW), "id"),
     "pause": Way(lambda s: s.conversations.set_active(CONVERSATION.id, True, None), "id"),
     "chat of a message": Way(lambda s: s.chats.find_by_dedupe_key(ONE, "k"), "assistant_id dedupe_key"),
-    "claim": Way(lambda s: s.chats.claim(CHAT.id, "me", NOW, NOW), "id"),
-    "claim inactive": Way(lambda s: s.chats.claim_inactive(CHAT.id, "me", NOW, NOW), "id"),
+    "claim": Way(lambda s: s.chats.claim(CHAT, "me", NOW, NOW), "id"),
     "renew": Way(lambda s: s.chats.renew([CHAT.id, new_id()], "me", NOW), "id"),
     "finish": Way(lambda s: s.chats.finish(CHAT.id, "me", OUTCOME), "id"),
     "unfinished": Way(

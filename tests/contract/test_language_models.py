@@ -29,11 +29,11 @@ _ANSWER = document(200, {"response": _TEXT, "tokens": {"in": 3, "out": 4}})
 
 @dataclass(frozen=True)
 class Case:
-    """A model with what it takes to make it slow or fail; None where it cannot be."""
+    """A model with what it takes to make it slow or fail; nothing makes the offline one."""
 
     model: LanguageModel
-    slow: Callable[[], None] | None = None
-    failing: Callable[[], None] | None = None
+    slow: Callable[[], None] = lambda: None
+    failing: Callable[[], None] = lambda: None
 
 
 @contextlib.contextmanager
@@ -87,6 +87,13 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
         yield case
 
 
+@pytest.fixture(params=[_openai_chat, _core, _scripted], ids=["openai_chat", "core", "scripted"])
+def fallible(request: pytest.FixtureRequest) -> Iterator[Case]:
+    """Give each model that can wait and fail: all but the offline one."""
+    with request.param() as case:
+        yield case
+
+
 def test_an_answer_is_text_in_pieces_and_one_usage_at_its_end(case: Case) -> None:
     events = list(case.model.stream(_REQUEST, Deadline(10)))
     texts = [event.text for event in events if isinstance(event, TextDelta)]
@@ -127,36 +134,30 @@ def test_a_cancel_after_the_answer_harms_nothing(case: Case) -> None:
     assert any(isinstance(event, Usage) for event in case.model.stream(_REQUEST, Deadline(10)))
 
 
-def test_a_slow_answer_ends_at_the_deadline(case: Case) -> None:
-    if case.slow is None:
-        pytest.skip("it never waits")
-    case.slow()
+def test_a_slow_answer_ends_at_the_deadline(fallible: Case) -> None:
+    fallible.slow()
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        list(case.model.stream(_REQUEST, Deadline(0.3)))
+        list(fallible.model.stream(_REQUEST, Deadline(0.3)))
     assert time.monotonic() - started < 1.3
 
 
-def test_a_cancel_from_another_thread_ends_the_wait_within_a_second(case: Case) -> None:
-    if case.slow is None:
-        pytest.skip("it never waits")
-    case.slow()
+def test_a_cancel_from_another_thread_ends_the_wait_within_a_second(fallible: Case) -> None:
+    fallible.slow()
     deadline = Deadline(10)
     timer = threading.Timer(0.3, deadline.cancel)
     started = time.monotonic()
     timer.start()
     with pytest.raises(CallCancelled):
-        list(case.model.stream(_REQUEST, deadline))
+        list(fallible.model.stream(_REQUEST, deadline))
     assert time.monotonic() - started < 1.3
     timer.join()
 
 
-def test_a_failure_is_one_of_our_errors(case: Case) -> None:
-    if case.failing is None:
-        pytest.skip("it never fails")
-    case.failing()
+def test_a_failure_is_one_of_our_errors(fallible: Case) -> None:
+    fallible.failing()
     with pytest.raises(ProviderFailed) as failure:
-        list(case.model.stream(_REQUEST, Deadline(10)))
+        list(fallible.model.stream(_REQUEST, Deadline(10)))
     assert failure.value.detail
 
 

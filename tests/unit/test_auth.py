@@ -308,7 +308,7 @@ MINUTE = timedelta(minutes=1)
 
 def payload(**changes: Any) -> dict[str, Any]:
     """Return the payload of a good token, changed; None drops a claim."""
-    good = jwt.decode(JwtTokens(SECRET).issue(CLAIMS, MINUTE), options={"verify_signature": False})
+    good = jwt.decode(JwtTokens(SECRET).issue(CLAIMS, 60 * MINUTE), options={"verify_signature": False})
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
