@@ -60,13 +60,17 @@ def _relay(pump: "_Pump", first: object, failed: Callable[[OrquestraError], byte
 
 
 class _Pump:
-    """Run an iterator in a thread and hand its items over, or None after a silent ping time."""
+    """Run an iterator in a thread and hand its frames over, or None after a silent ping time.
+
+    Frames that have gathered are handed over together: a busy server then writes less often, and no later.
+    """
 
     def __init__(self, frames: Iterator[bytes], deadline: Deadline, client_gone: Callable[[], bool] | None) -> None:
         self._frames = frames
         self._deadline = deadline
         self._client_gone = client_gone
         self._items: queue.Queue[object] = queue.Queue(maxsize=64)
+        self._ending: object | None = None
         threading.Thread(target=self._run, name="stream", daemon=True).start()
 
     def _run(self) -> None:
@@ -90,12 +94,29 @@ class _Pump:
                     return
 
     def next(self) -> object:
-        """Return the next item, `_END`, an error, or None for a ping."""
+        """Return the next frames, `_END`, an error, or None for a ping."""
+        if self._ending is not None:
+            return self._ending
         silent_since = time.monotonic()
         while time.monotonic() - silent_since < _PING_SECONDS:
             try:
-                return self._items.get(timeout=_POLL_SECONDS)
+                item = self._items.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 if self._client_gone is not None and self._client_gone():
                     self._deadline.cancel()
+            else:
+                return self._with_what_has_gathered(item)
         return None
+
+    def _with_what_has_gathered(self, item: object) -> object:
+        frames = []
+        while isinstance(item, bytes):
+            frames.append(item)
+            try:
+                item = self._items.get_nowait()
+            except queue.Empty:
+                return b"".join(frames)
+        if not frames:
+            return item
+        self._ending = item
+        return b"".join(frames)

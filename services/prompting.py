@@ -1,11 +1,13 @@
 """What a language model is told, and how much of it fits."""
 
+import re
 from collections.abc import Sequence
 
 from models.answers import ModelRequest, Turn
 from models.documents import ScoredPassage
 
 _CHARACTERS_PER_TOKEN = 3.5
+_WIDE = re.compile("[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\ufe30-\U0010ffff]+")
 _TURN_OVERHEAD = 8
 """Tokens that a turn costs besides its words: two messages with their roles and separators."""
 
@@ -38,13 +40,8 @@ def estimate_tokens(text: str) -> int:
     characters count as a token each, and all other text as one per 3.5 characters: fewer than a token of prose has in
     the languages that models know well.
     """
-    wide = sum(map(_is_wide, text))
+    wide = sum(map(len, _WIDE.findall(text)))
     return wide + int(-(-(len(text) - wide) // _CHARACTERS_PER_TOKEN))
-
-
-def _is_wide(character: str) -> bool:
-    code = ord(character)
-    return 0x2E80 <= code <= 0xA4CF or 0xAC00 <= code <= 0xD7AF or 0xF900 <= code <= 0xFAFF or 0xFE30 <= code
 
 
 def _rules(request: ModelRequest) -> str:

@@ -50,7 +50,7 @@ class SqliteChatRepository:
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
         """Prolong the leases that this owner still holds on `received` chats."""
-        self._chats.update(one_of("id", tuple(chat_ids)) & _held_by(owner), {"lease_until": until})
+        self._chats.update(one_of("id", tuple(chat_ids)) & _held_by(owner), {"lease_until": until}, synced=False)
 
     def finish(self, chat_id: str, owner: str, outcome: ChatOutcome) -> bool:
         """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner.

@@ -32,7 +32,8 @@ class SqliteConversationRepository:
         )
         if stored := self._conversations.first(where):
             return stored
-        with self._conversations.database.write() as connection:
+        # The first chat follows at once, and its synced write takes this one along to the disk.
+        with self._conversations.database.write(synced=False) as connection:
             self._conversations.add(connection, conversation.id, conversation)
             if stored := self._conversations.get_within(connection, where):
                 return stored
@@ -64,7 +65,7 @@ class SqliteConversationRepository:
         changes: dict[str, object] = {"last_message": text, "last_message_at": at}
         if username is not None:
             changes["username"] = username
-        self._conversations.update(by_id(conversation_id), changes, {"message_count": count})
+        self._conversations.update(by_id(conversation_id), changes, {"message_count": count}, synced=False)
 
     def delete(self, conversation_id: str) -> bool:
         """Delete it; tell whether it was there."""

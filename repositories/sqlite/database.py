@@ -22,8 +22,8 @@ _IDLE_READERS = 32
 class SqliteDatabase:
     """One SQLite file in WAL mode, safe for many threads and several processes of one machine.
 
-    Readers never wait. Writers queue: within the process on a lock, between processes on SQLite's own. A commit is on
-    the disk when it returns. Open it after a fork, never before.
+    Readers never wait. Writers queue: within the process on a lock, between processes on SQLite's own. Open it after a
+    fork, never before.
 
     Args:
         path: the file; it and its folders are created if absent.
@@ -61,8 +61,12 @@ class SqliteDatabase:
                 self._give_back(connection)
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
         """Lend the connection for one transaction: committed at the end, undone if the block raises.
+
+        Args:
+            synced: wait until it is on the disk. Otherwise it survives the death of the process at once, and a power
+                cut once any later synced transaction has returned: enough for what can be told again from the rest.
 
         Raises:
             Unavailable: the store fails, or is busy for too long; nothing is written then.
@@ -71,6 +75,7 @@ class SqliteDatabase:
             if not self._writing.acquire(timeout=_QUEUE_SECONDS):
                 raise sqlite3.OperationalError("too many writers wait")
             try:
+                self._writer.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
                 with self._writer:
                     self._writer.execute("BEGIN IMMEDIATE")
                     yield self._writer

@@ -83,9 +83,16 @@ class Table(Generic[Item]):
         with self.database.write() as connection:
             return connection.execute(statement, (to_json(self._codec.plain(item)), *where.values)).rowcount
 
-    def update(self, where: Where, changes: Mapping[str, object], add: Mapping[str, int] | None = None) -> int:
+    def update(
+        self,
+        where: Where,
+        changes: Mapping[str, object],
+        add: Mapping[str, int] | None = None,
+        *,
+        synced: bool = True,
+    ) -> int:
         """Set fields and add to others, in a transaction of its own; return how many items met the condition."""
-        with self.database.write() as connection:
+        with self.database.write(synced=synced) as connection:
             return self.update_within(connection, where, changes, add)
 
     def update_within(
