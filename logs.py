@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -49,10 +50,17 @@ class JsonFormatter(logging.Formatter):
         return text
 
 
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None:
+        exception = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+        logging.getLogger("orquestra").error("a thread failed", exc_info=exception)
+
+
 def configure_logging(level: str, secrets: Sequence[str]) -> None:
     """Send every log line of the process to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    threading.excepthook = _log_thread_failure
     logging.getLogger("httpx2").setLevel("WARNING")
     logging.getLogger("waitress.queue").setLevel("ERROR")

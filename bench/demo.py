@@ -15,7 +15,7 @@ from bench.running import ROOT, running_server
 SAMPLE = ROOT / "assets" / "samples" / "policies"
 QUESTIONS = (
     "How many vacation days do I get per year?",
-    "Qual é o prazo para pedir reembolso?",
+    "Em quantos períodos posso dividir as férias?",
     "密码多久需要更换一次？",
 )
 

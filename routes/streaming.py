@@ -74,10 +74,11 @@ class _Pump:
         threading.Thread(target=self._run, name="stream", daemon=True).start()
 
     def _run(self) -> None:
-        ending: object = _END
+        ending: object = OrquestraError("The server failed. The request_id finds the reason in its log.")
         try:
             for item in self._frames:
                 self._hand_over(item)
+            ending = _END
         except OrquestraError as error:
             ending = error
         finally:

@@ -1,19 +1,24 @@
 """What operators and browsers see: health, documentation, errors, logs."""
 
+import contextlib
 import json
+import os
 import re
-import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from bench.running import RunningServer
+from bench.running import ROOT, RunningServer, running_server
 from tests.e2e.api import Api
-from tests.e2e.conftest import SETTINGS
+from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.redis_server import redis_server
+from tests.servers import free_port
 
 
 def test_health_readiness_and_version(anonymous: Api, stores: dict[str, str]) -> None:
@@ -131,16 +136,31 @@ def test_logs_are_json_without_secrets(server: RunningServer, user: Api) -> None
     assert "[redacted]" in everything
 
 
-def browsers() -> list[str]:
-    """Return the browsers of this machine; none on a bare laptop, where this test is not collected."""
-    return [found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))][:1]
+def test_waitress_serve_works_too(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "waitress", f"--port={port}", "--host=127.0.0.1", "--call", "main:create_app"]
+    env = {**os.environ, "DATA_DIR": str(tmp_path / "var"), "DOCUMENTS_URL": str(tmp_path / "documents")}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) as process:
+        try:
+            with httpx2.Client(transport=httpx2.HTTPTransport(retries=8)) as client:
+                assert client.get(f"http://127.0.0.1:{port}/readyz").json()["ready"] is True
+        finally:
+            process.terminate()
 
 
-@pytest.mark.parametrize("browser", browsers())
-def test_the_documentation_works_in_a_browser(browser: str, server: RunningServer, tmp_path: Path) -> None:
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-               "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=20000",
-               f"--user-data-dir={tmp_path}", "--dump-dom", f"{server.url}/docs"]  # fmt: skip
-    page = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
-    assert "/chats/enviarMensagemLLM" in page
-    assert page.count("opblock-summary-path") >= 30
+def test_without_redis_messages_are_answered_and_tokens_refused(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as redis:
+        settings = {**SETTINGS, "REDIS_URL": redis.enter_context(redis_server(tmp_path / "redis"))}
+        with running_server(tmp_path, settings) as server, Api(server.url) as api:
+            api.post("/auth/register", json=ADMIN).raise_for_status()
+            api.login(ADMIN["email"], ADMIN["password"])
+            assistant = api.new_assistant()
+            redis.close()
+            answer = api.say(assistant, "hello", message_id="m")
+            assert (answer.status_code, answer.json()["status"]) == (200, "answered")
+            assert api.say(assistant, "hello", message_id="m").json() == answer.json()
+            refused = api.get("/assistants/list")
+            assert (refused.status_code, refused.json()["code"]) == (503, "redis_unavailable")
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert api.get("/readyz").status_code == 503
+            assert api.get("/healthz").status_code == 200
