@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import jwt
 
 from models.errors import Unauthenticated
-from services.auth import TokenClaims, TokenKind, invalid_token
+from services.tokens import TokenClaims, TokenKind, invalid_token
 
 ALGORITHM = "HS256"
 ISSUER = "orquestra"

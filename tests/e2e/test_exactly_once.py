@@ -74,14 +74,16 @@ def test_a_hundred_deliveries_to_two_processes_make_one_call(
 
 def test_messages_of_one_conversation_are_answered_in_order(pair: list[RunningServer], api: Api) -> None:
     assistant = api.new_assistant()
+    listed = f"/chats/list?assistant_id={assistant['_id']}"
     threads = []
     for number in range(6):
         threads.append(threading.Thread(target=_say, args=(pair[number % 2], assistant, f"slow {number}")))
         threads[-1].start()
-        time.sleep(0.05)
+        while len(api.get(listed).json()) == number:  # it has arrived when it is stored
+            time.sleep(0.01)
     for thread in threads:
         thread.join()
-    chats = api.get(f"/chats/list?assistant_id={assistant['_id']}").json()[::-1]
+    chats = api.get(listed).json()[::-1]
     assert [chat["message"] for chat in chats] == [f"slow {number}" for number in range(6)]
     assert {chat["status"] for chat in chats} == {"answered"}
     waits = [chat["timings"]["queued_ms"] for chat in chats]
