@@ -13,9 +13,11 @@ _SECRETS = (
     re.compile(r"orq_[A-Za-z0-9]+_[A-Za-z0-9]+"),
     re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"),
     re.compile(r"\bsk-[\w-]{8,}"),
-    re.compile(r"(?i)(?<=bearer )\S+"),
+    re.compile(r"(?i)(?<=bearer )[^\s\"',;]+"),
     re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 )
+_LEAST_SECRET = 8
+"""Shorter values are no secrets, and their letters are everywhere."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -27,7 +29,7 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         super().__init__()
-        self._secrets = [secret for secret in secrets if secret]
+        self._secrets = [secret for secret in secrets if len(secret) >= _LEAST_SECRET]
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, redacted."""
@@ -40,9 +42,13 @@ class JsonFormatter(logging.Formatter):
         line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return self._redact(json.dumps(line, ensure_ascii=False, default=str))
+        return json.dumps({name: self._shown(value) for name, value in line.items()}, ensure_ascii=False)
 
-    def _redact(self, text: str) -> str:
+    def _shown(self, value: object) -> object:
+        return value if isinstance(value, int | float | bool | None) else self._redact(value)
+
+    def _redact(self, value: object) -> str:
+        text = str(value)
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
         for pattern in _SECRETS:

@@ -45,6 +45,7 @@ from routes.access import METRICS_KEY, SERVICES_KEY, register_tokens
 from routes.errors import register_errors
 from routes.metrics import Metrics
 from routes.openapi import openapi_config, register_openapi
+from routes.parsing import ReferenceConverter
 from routes.requests import register_requests
 from services.api_keys import ApiKeys
 from services.assistants import AssistantBelongings, AssistantService
@@ -73,6 +74,7 @@ from services.providers.jwt_tokens import ISSUER, LEEWAY_SECONDS, JwtTokens
 from services.providers.offline import OfflineModel
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.registry import Services
+from services.upkeep import Upkeep
 from services.viewer import ConversationViewer
 from serving import Server
 from settings import Settings, SettingsError
@@ -177,10 +179,11 @@ def build_services(settings: Settings) -> Services:
     )
     library = Library(held.documents, held.passages, files, index, locks)
     documents_service = DocumentService(held.assistants, library, TextParser(), settings.max_upload_mb * 2**20)
-    documents_service.recover()
+    upkeep = Upkeep(documents_service.recover, seconds=60)
     probes: dict[str, Probe] = {"store": stores.database, "redis": stores.redis}
 
     def close() -> None:
+        upkeep.close()
         leases.close()
         index.close()
         stores.close()
@@ -192,7 +195,7 @@ def build_services(settings: Settings) -> Services:
         assistants=AssistantService(
             held.assistants,
             held.users,
-            AssistantBelongings(held.conversations, held.chats, held.documents, held.passages, files, index),
+            AssistantBelongings(held.conversations, held.chats, held.documents, held.passages, files, index, news),
             ApiKeys(secret),
             limiter,
             frozenset(models),
@@ -228,6 +231,8 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         settings = load_settings()
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters["reference"] = ReferenceConverter
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # the default provider has it
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.update(
@@ -275,7 +280,7 @@ def serve() -> int:
         settings = load_settings()
         app = create_app(settings)
         server = Server(app, settings)
-    except (SettingsError, OrquestraError, OSError) as fault:
+    except (SettingsError, OrquestraError, OSError, ValueError) as fault:
         sys.stderr.write(f"Orquestra cannot start. {fault}\n")
         return 2
     services: Services = app.extensions[SERVICES_KEY]

@@ -5,8 +5,10 @@ client that left goes unnoticed; above 1 MiB unsent, a reader that stalled holds
 memory.
 """
 
+import contextlib
 import json
 import logging
+import resource
 import secrets
 import signal
 import socket
@@ -21,12 +23,15 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
+from routes.requests import SANE_REQUEST_ID
 from settings import Settings
 
 logger = logging.getLogger("orquestra.serving")
 
 _DRAIN_SECONDS = 30.0
 _BACKLOG = 1024
+_OPEN_FILES = 8192
+_CODES = {413: "too_large", 431: "headers_too_large", 501: "not_implemented"}
 _SPARE_BYTES = 4 * 2**20
 
 
@@ -34,20 +39,24 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
     """Answer a request that never reaches the app in the same shape as every other failure."""
 
     def execute(self) -> None:
-        """Write the problem document."""
+        """Write the problem document, and a log line that its request id finds."""
         error = self.request.error
+        given = self.request.headers.get("X_REQUEST_ID", "")
+        request_id = given if SANE_REQUEST_ID.match(given) else secrets.token_hex(12)
         body = json.dumps(
             {
                 "type": "about:blank",
                 "title": error.reason,
                 "status": error.code,
                 "detail": "The server cannot take this request: its head or its size is not acceptable.",
-                "code": {413: "too_large", 431: "headers_too_large"}.get(error.code, "bad_request"),
-                "request_id": secrets.token_hex(12),
+                "code": _CODES.get(error.code, "bad_request"),
+                "request_id": request_id,
             }
         ).encode()
+        logger.info("refused", extra={"request_id": request_id, "status": error.code})
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/problem+json"))
+        self.response_headers.append(("X-Request-ID", request_id))
         self.content_length = len(body)
         self.set_close_on_finish()
         self.write(body)
@@ -63,6 +72,7 @@ class Server:
     """A listening server that finishes its work before it goes."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
+        _allow_many_files()
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
         self._waitress = create_server(
@@ -110,13 +120,32 @@ class Server:
 
     def _finish(self) -> None:
         """Refuse new connections, wait for the requests in flight, then end waitress' loop in the main thread."""
+        # Out of the loop's map first: seeing the socket end, the loop would close the pipe that answers wake it by,
+        # and whatever file is opened next would get the pipe's number and its bytes.
         self._waitress.accepting = False
-        self._waitress.socket.shutdown(socket.SHUT_RDWR)
+        self._waitress.del_channel()
+        with contextlib.suppress(OSError):
+            self._waitress.socket.shutdown(socket.SHUT_RDWR)
         until = time.monotonic() + _DRAIN_SECONDS
-        while self._busy() and time.monotonic() < until:
+        quiet = 0
+        while quiet < 3 and time.monotonic() < until:  # a thread that has just answered still has to put things away
+            quiet = 0 if self._busy() else quiet + 1
             time.sleep(0.05)
         signal.raise_signal(signal.SIGTERM)
 
     def _busy(self) -> bool:
+        """Tell whether an answer is in flight; connections that only wait for another request are closed."""
         channels: list[Any] = list(self._waitress.active_channels.values())
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+        busy = [channel for channel in channels if channel.requests or channel.total_outbufs_len]
+        for channel in channels:
+            if channel not in busy:
+                channel.will_close = True
+        return bool(busy)
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files: connections, streams to models and stores each take one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

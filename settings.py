@@ -124,7 +124,7 @@ class Settings:
         "4000", _integer(0, 1_000_000), "earlier turns a model sees at most, in estimated tokens"
     )
     max_upload_mb: int = _setting("50", _integer(1, 2000), "largest document, in MiB")
-    messages_per_minute: int = _setting("600", _integer(0, 1_000_000), "messages per API key; 0: no limit")
+    messages_per_minute: int = _setting("600", _integer(0, 1_000_000), "messages to one assistant; 0: no limit")
     metrics_token: str = _setting("", str, "bearer token of /metrics; empty: /metrics is off", secret=True)
     cors_origins: tuple[str, ...] = _setting(
         "", _origins, "origins of browsers' pages that may call the API, separated by commas"
@@ -157,6 +157,9 @@ class Settings:
             faults.append("CORE_API_BASE_URL is needed when LANGUAGE_MODEL=core")
         if settings.language_model == "openai_chat" and not (settings.openai_api_key or settings.openai_base_url):
             faults.append("OPENAI_API_KEY or OPENAI_BASE_URL is needed when LANGUAGE_MODEL=openai_chat")
+        if not settings.openai_base_url and not settings.openai_api_key:
+            pairs = (("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"), ("ALI_API_KEY", "ALI_BASE_URL"))
+            faults += [f"{key} needs {url} beside it" for key, url in pairs if key in given and url not in given]
         if faults:
             raise SettingsError(faults)
         return settings
@@ -188,11 +191,24 @@ def _aliases(env: Mapping[str, str]) -> dict[str, str]:
         "MONGODB_URI": env.get("DB_URL"),
         "JWT_SECRET_KEY": env.get("SECRET"),
         "REDIS_URL": _redis_url(env),
-        "OPENAI_API_KEY": env.get("AZURE_OPENAI_API_KEY") or env.get("ALI_API_KEY"),
-        "OPENAI_BASE_URL": _azure_base_url(env) or env.get("ALI_BASE_URL"),
-        "OPENAI_MODEL": env.get("AZURE_OPENAI_DEPLOYMENT"),
+        **_model_endpoint(env),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _model_endpoint(env: Mapping[str, str]) -> dict[str, str | None]:
+    """Return one vendor's key, address and model together, never one vendor's key with another's address."""
+    if any(name in env for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL")):
+        return {}
+    if "AZURE_OPENAI_ENDPOINT" in env:
+        return {
+            "OPENAI_API_KEY": env.get("AZURE_OPENAI_API_KEY"),
+            "OPENAI_BASE_URL": _azure_base_url(env),
+            "OPENAI_MODEL": env.get("AZURE_OPENAI_DEPLOYMENT"),
+        }
+    if "ALI_BASE_URL" in env:
+        return {"OPENAI_API_KEY": env.get("ALI_API_KEY"), "OPENAI_BASE_URL": env["ALI_BASE_URL"]}
+    return {}
 
 
 def _redis_url(env: Mapping[str, str]) -> str | None:

@@ -35,7 +35,7 @@ class Assistant:
         temperature: 0 to 2, None for the model's own default.
         history_turns: how many earlier turns the model sees.
         language: BCP 47 tag of the answers, None to follow the question.
-        messages_per_minute: rate of its keys, None for the server's own limit, 0 for no limit.
+        messages_per_minute: messages it takes with all its keys; None for the server's limit, 0 for no limit.
     """
 
     id: str

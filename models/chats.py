@@ -127,12 +127,12 @@ class Chat:
 class ChatOutcome:
     """How an attempt ended: what `ChatRepository.finish` writes, all at once.
 
-    `error` replaces the chat's earlier error, so a later success leaves none.
+    `error` replaces the chat's earlier error, so a later success leaves none. `active` None leaves it as it is.
     """
 
     status: ChatStatus
     response: str | None = None
-    active: bool = True
+    active: bool | None = None
     tokens: Tokens = Tokens()
     citations: tuple[Citation, ...] = ()
     provider: str | None = None

@@ -9,8 +9,11 @@ _lock = threading.Lock()
 _last = 0
 
 
-def new_id() -> str:
+def new_id(after: str | None = None) -> str:
     """Return a fresh 24-hex id in the form of an ObjectId that sorts by time.
+
+    Args:
+        after: an id to sort behind, even where the clock of the server that made it is ahead.
 
     The layout is 4 bytes of Unix seconds (as MongoDB's ObjectId, so drivers read the time), 3 bytes of
     the second's fraction (60 ns steps) and 5 random bytes. An ObjectId's own counter is per process; with the
@@ -19,7 +22,7 @@ def new_id() -> str:
     """
     global _last
     with _lock:
-        ticks = max(time.time_ns() * _FRACTION // 1_000_000_000, _last + 1)
+        ticks = max(time.time_ns() * _FRACTION // 1_000_000_000, _last + 1, int(after[:14], 16) + 1 if after else 0)
         _last = ticks
     return f"{ticks:014x}{secrets.token_hex(5)}"
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 from flask import url_for
-from flask_smorest import Blueprint
 
 from models.assistants import Assistant
 from routes.access import caller, services, signed_in
 from routes.paging import page_headers
+from routes.parsing import Blueprint
 from routes.schemas.assistants import (
     AssistantChangesSchema,
     AssistantSchema,

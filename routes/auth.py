@@ -3,11 +3,11 @@
 from typing import Any
 
 from flask import request
-from flask_smorest import Blueprint
 
 from models.errors import Unauthenticated
 from models.users import User
 from routes.access import bearer, caller, optional_caller, services, signed_in
+from routes.parsing import Blueprint
 from routes.schemas.auth import LoginSchema, PasswordSchema, RegisterSchema, TokensSchema, UserSchema
 from services.auth import Login
 

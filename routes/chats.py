@@ -1,10 +1,9 @@
 """/chats: the channels' endpoint, and what managers do with chats."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from flask import request, url_for
-from flask_smorest import Blueprint
 
 from models.answers import AnswerEvent, Done, Replaying, TextDelta
 from models.errors import Invalid, OrquestraError
@@ -12,6 +11,7 @@ from routes.access import caller, calling_assistant, metrics, services, signed_i
 from routes.errors import problem
 from routes.metrics import Metrics
 from routes.paging import page_headers
+from routes.parsing import Blueprint
 from routes.requests import request_id
 from routes.schemas.chats import (
     ChannelAnswerSchema,
@@ -34,6 +34,10 @@ REPLAYED = "Idempotent-Replayed"
 @with_api_key
 @blueprint.arguments(ChannelMessageSchema)
 @blueprint.response(200, ChannelAnswerSchema)
+@blueprint.doc(
+    parameters=[{"in": "header", "name": "Idempotency-Key", "schema": {"type": "string", "maxLength": 256}}],
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 def send_message(data: dict[str, Any]) -> Any:
     """Take a person's message from a channel and give its one answer, whole or as server-sent events."""
     message = inbound(data, calling_assistant(), _idempotency_key())
@@ -53,7 +57,7 @@ def send_message(data: dict[str, Any]) -> Any:
     return done.chat, {REPLAYED: "true"} if done.replayed else {}
 
 
-@blueprint.get("/get/<path:reference>")
+@blueprint.get("/get/<reference:reference>")
 @signed_in
 @blueprint.response(200, ChatSchema)
 def get(reference: str) -> Any:
@@ -88,7 +92,7 @@ def list_inactive(query: dict[str, Any]) -> Any:
     return _listed(query, False)
 
 
-@blueprint.put("/ativar/<path:reference>")
+@blueprint.put("/ativar/<reference:reference>")
 @signed_in
 @blueprint.response(200, SwitchedSchema)
 def activate(reference: str) -> Any:
@@ -96,7 +100,7 @@ def activate(reference: str) -> Any:
     return services().chats.switch(caller(), reference, active=True)
 
 
-@blueprint.put("/desativar/<path:reference>")
+@blueprint.put("/desativar/<reference:reference>")
 @signed_in
 @blueprint.arguments(DeactivateSchema, required=False)
 @blueprint.response(200, SwitchedSchema)
@@ -105,7 +109,7 @@ def deactivate(data: dict[str, Any], reference: str) -> Any:
     return services().chats.switch(caller(), reference, active=False, until=data["until"])
 
 
-@blueprint.post("/responder/<path:reference>")
+@blueprint.post("/responder/<reference:reference>")
 @signed_in
 @blueprint.arguments(ReplySchema)
 @blueprint.response(201, ChatSchema)
@@ -115,7 +119,7 @@ def reply(data: dict[str, str], reference: str) -> Any:
     return chat, {"Location": url_for("chats.get", reference=chat.id)}
 
 
-@blueprint.post("/retry/<path:reference>")
+@blueprint.post("/retry/<reference:reference>")
 @signed_in
 @blueprint.response(200, ChatSchema)
 def retry(reference: str) -> Any:
@@ -124,7 +128,7 @@ def retry(reference: str) -> Any:
     return _last(services().chats.retry(caller(), reference, deadline), metrics()).chat
 
 
-@blueprint.post("/feedback/<path:reference>")
+@blueprint.post("/feedback/<reference:reference>")
 @signed_in
 @blueprint.arguments(FeedbackSchema)
 @blueprint.response(200, ChatSchema)
@@ -140,6 +144,8 @@ def _listed(query: dict[str, Any], active: bool | None) -> Any:
 
 def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
+    if key is not None:  # WSGI hands headers over as Latin-1
+        key = key.encode("latin-1").decode("utf-8", "replace")
     if key is not None and not 1 <= len(key) <= 256:
         raise Invalid(
             "Idempotency-Key must have 1 to 256 characters.", errors={"Idempotency-Key": ["1 to 256 characters."]}
@@ -147,22 +153,29 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _last(events: Iterable[AnswerEvent], measured: Metrics) -> Done:
-    done = next(event for event in events if isinstance(event, Done))
-    if not done.replayed:
-        measured.count(done.chat)
-    return done
+def _last(events: Iterator[AnswerEvent], measured: Metrics) -> Done:
+    return next(event for event in _counted(events, measured) if isinstance(event, Done))
 
 
 def _frames(events: Iterator[AnswerEvent], headers: dict[str, str], measured: Metrics) -> Iterator[bytes]:
     """Turn events into SSE frames; a replay is noted in the headers before the first of them."""
-    for event in events:
+    for event in _counted(events, measured):
         match event:
             case Replaying():
                 headers[REPLAYED] = "true"
             case TextDelta(text):
                 yield frame("message", {"delta": text})
-            case Done(chat, replayed):
-                if not replayed:
-                    measured.count(chat)
+            case Done(chat):
                 yield frame("done", ChannelAnswerSchema().dump(chat))
+
+
+def _counted(events: Iterator[AnswerEvent], measured: Metrics) -> Iterator[AnswerEvent]:
+    """Pass events on, and count how the answer ended, unless it was another delivery's."""
+    try:
+        for event in events:
+            if isinstance(event, Done) and not event.replayed:
+                measured.count(event.chat)
+            yield event
+    except OrquestraError as error:
+        measured.count_failure(error.code)
+        raise

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flask import Response, jsonify
-from flask_smorest import Blueprint
 
 from models.conversations import Conversation
 from models.errors import OrquestraError
 from models.paging import Page
 from routes.access import caller, login_check, services, signed_in
+from routes.errors import problem
 from routes.paging import page_headers
+from routes.parsing import Blueprint
+from routes.requests import request_id
 from routes.schemas.base import PageQuery
 from routes.schemas.conversations import ConversationQuery, ConversationSchema, ExportQuery, MessageSchema
 from routes.streaming import PING, event_stream, frame
@@ -52,7 +54,7 @@ def events() -> Response:
     """Watch conversations live."""
     news = services().viewer.watch(caller(), login_check())
     first = next(news)
-    return event_stream(_frames(first, news))
+    return event_stream(_frames(first, news, request_id()))
 
 
 @blueprint.get("/export/<conversation_id>")
@@ -75,14 +77,14 @@ def delete(conversation_id: str) -> None:
     services().viewer.erase(caller(), conversation_id)
 
 
-def _frames(first: News | None, news: Iterator[News | None]) -> Iterator[bytes]:
+def _frames(first: News | None, news: Iterator[News | None], this_request: str) -> Iterator[bytes]:
     """Turn news into SSE frames; silence is a ping, and the end of the login is the end of the stream."""
     try:
         yield _frame(first)
         for one in news:
             yield _frame(one)
-    except OrquestraError:
-        yield frame("error", {"detail": "The live news are interrupted. Connect again."})
+    except OrquestraError as error:
+        yield frame("error", problem(error, this_request))
 
 
 def _frame(news: News | None) -> bytes:

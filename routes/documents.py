@@ -1,16 +1,16 @@
 """/documents: what an assistant knows."""
 
 import mimetypes
+from os import SEEK_END
 from typing import Any
 
 from flask import Response, send_file, url_for
-from flask_smorest import Blueprint
 
 from models.documents import Document
 from routes.access import caller, services, signed_in
 from routes.paging import page_headers
+from routes.parsing import Blueprint
 from routes.schemas.documents import (
-    DocumentForm,
     DocumentQuery,
     DocumentSchema,
     DocumentUpload,
@@ -26,12 +26,11 @@ blueprint = Blueprint("documents", __name__, url_prefix="/documents", descriptio
 @blueprint.post("/add")
 @signed_in
 @blueprint.arguments(WaitQuery, location="query")
-@blueprint.arguments(DocumentForm, location="form")
 @blueprint.arguments(DocumentUpload, location="files")
 @blueprint.response(201, DocumentSchema)
-def add(_query: dict[str, bool], form: dict[str, Any], files: dict[str, Any]) -> Any:
+def add(_query: dict[str, bool], form: dict[str, Any]) -> Any:
     """Upload a document, or replace the one of the same name."""
-    file = files["file"]
+    file = form.pop("file")
     document = services().documents.add(caller(), filename=file.filename or "", content=file.read(), **form)
     return document, {"Location": url_for("documents.get", document_id=document.id)}
 
@@ -69,7 +68,11 @@ def download(document_id: str) -> Response:
     """Download a document's original bytes."""
     document, content = services().documents.open(caller(), document_id)
     kind = mimetypes.guess_type(document.filename)[0] or "application/octet-stream"
-    return send_file(content, kind, as_attachment=True, download_name=document.filename, etag=document.sha256)
+    response = send_file(content, kind, as_attachment=True, download_name=document.filename, etag=document.sha256)
+    response.content_length = content.seek(0, SEEK_END)
+    content.seek(0)
+    response.headers.pop("Accept-Ranges", None)
+    return response
 
 
 @blueprint.delete("/delete/<document_id>")

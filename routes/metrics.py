@@ -34,6 +34,9 @@ class Metrics:
         self._chats = Counter(
             "orquestra_chats", "Channel messages by how they ended", ["status", "provider"], registry=self._registry
         )
+        self._failures = Counter(
+            "orquestra_chat_failures", "Channel messages without an answer", ["code"], registry=self._registry
+        )
         self._tokens = Counter("orquestra_tokens", "Model tokens", ["direction", "provider"], registry=self._registry)
         self._stages = Histogram(
             "orquestra_answer_stage_seconds",
@@ -42,6 +45,10 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+
+    def count_failure(self, code: str) -> None:
+        """Count a message that got no answer."""
+        self._failures.labels(code).inc()
 
     def count(self, chat: Chat) -> None:
         """Count a chat that has just been settled."""

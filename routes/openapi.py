@@ -14,6 +14,12 @@ class ProblemApi(Api):
 
     ERROR_SCHEMA = ProblemSchema
 
+    def _register_responses(self) -> None:
+        """Register the failures with their own content type."""
+        usual, self.DEFAULT_RESPONSE_CONTENT_TYPE = self.DEFAULT_RESPONSE_CONTENT_TYPE, "application/problem+json"
+        super()._register_responses()
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = usual
+
 
 def openapi_config(version: str) -> dict[str, Any]:
     """Return flask-smorest's settings: the document at /openapi.json, Swagger UI at /docs, nothing from a CDN."""

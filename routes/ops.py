@@ -4,10 +4,10 @@ import hmac
 from typing import Any
 
 from flask import Response, current_app
-from flask_smorest import Blueprint
 
 from models.errors import NotFound, Unauthenticated
 from routes.access import bearer, metrics, services
+from routes.parsing import Blueprint
 from routes.schemas.ops import HealthSchema, ReadinessSchema, VersionSchema
 
 blueprint = Blueprint("ops", __name__, description="Health, version and metrics")
@@ -26,7 +26,7 @@ def healthz() -> dict[str, str]:
 def readyz() -> Any:
     """Tell whether this server can do its work, and with what; 503 if not."""
     found = services().health.readiness()
-    return found, 200 if found.ready else 503
+    return (found, 200) if found.ready else (found, 503, {"Retry-After": "2"})
 
 
 @blueprint.get("/version")

@@ -7,12 +7,14 @@ import time
 
 from flask import Flask, Response, g, request
 
+from models.ids import is_id
 from routes.metrics import Metrics
 
 logger = logging.getLogger("orquestra.requests")
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}\Z")
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}\Z")
 _JSON_BYTES = 2**20
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def request_id() -> str:
@@ -26,8 +28,9 @@ def register_requests(app: Flask, metrics: Metrics, max_upload_bytes: int) -> No
     @app.before_request
     def begin() -> None:
         given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _SANE_ID.match(given) else secrets.token_hex(12)
+        g.request_id = given if SANE_REQUEST_ID.match(given) else secrets.token_hex(12)
         g.began = time.monotonic()
+        _name_scheme_as_expected()
         # A form carries its file and a little besides; everything else is JSON.
         form = request.mimetype == "multipart/form-data"
         request.max_content_length = max_upload_bytes + _JSON_BYTES if form else _JSON_BYTES
@@ -37,17 +40,34 @@ def register_requests(app: Flask, metrics: Metrics, max_upload_bytes: int) -> No
         seconds = time.monotonic() - g.get("began", time.monotonic())
         response.headers["X-Request-ID"] = request_id()
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Cache-Control", "no-store")
         rule = request.url_rule.rule if request.url_rule else "none"
-        metrics.requests.labels(request.method, rule, response.status_code).inc()
-        metrics.request_seconds.labels(request.method, rule).observe(seconds)
+        method = request.method if request.method in _METHODS else "other"
+        metrics.requests.labels(method, rule, response.status_code).inc()
+        metrics.request_seconds.labels(method, rule).observe(seconds)
         logger.info(
             "request",
             extra={
                 "request_id": request_id(),
                 "method": request.method,
-                "path": request.path,
+                "path": _loggable_path(),
                 "status": response.status_code,
                 "ms": round(seconds * 1000, 1),
             },
         )
         return response
+
+
+def _name_scheme_as_expected() -> None:
+    """Write `Bearer` as flask-jwt-extended wants it: the scheme's case means nothing (RFC 9110, section 11.1)."""
+    scheme, space, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        request.environ["HTTP_AUTHORIZATION"] = f"Bearer{space}{token}"
+
+
+def _loggable_path() -> str:
+    """Return the path without what may be personal: a channel's id is often a phone number."""
+    reference = (request.view_args or {}).get("reference")
+    if reference is None or is_id(reference):
+        return request.path
+    return request.path.removesuffix(reference) + "<channel>"

@@ -13,6 +13,7 @@ from models.ids import is_id, new_id
 from models.paging import Listing, Page
 from models.users import Principal
 from services.api_keys import ApiKeys
+from services.news import ConversationNews
 from services.ownership import Ownership
 from services.ports import (
     AssistantRepository,
@@ -31,7 +32,7 @@ logger = logging.getLogger("orquestra.assistants")
 
 @dataclass(frozen=True)
 class AssistantBelongings:
-    """The stores that hold what dies with an assistant."""
+    """What dies with an assistant, and who is told."""
 
     conversations: ConversationRepository
     chats: ChatRepository
@@ -39,6 +40,7 @@ class AssistantBelongings:
     passages: PassageRepository
     files: DocumentFiles
     index: KnowledgeIndex
+    news: ConversationNews
 
 
 class AssistantService:
@@ -46,7 +48,7 @@ class AssistantService:
 
     Args:
         providers: names of the language model providers that are configured.
-        messages_per_minute: the rate of a key whose assistant sets none; 0 for no limit.
+        messages_per_minute: the rate of an assistant that sets none; 0 for no limit.
     """
 
     def __init__(  # noqa: PLR0913  the composition root is the only caller
@@ -115,14 +117,19 @@ class AssistantService:
     def delete(self, caller: Principal, assistant_id: str) -> None:
         """Delete an assistant with its documents, conversations and chats.
 
-        The assistant goes first, so that its key and its lists are dead at once whatever happens after.
+        The assistant goes between two rounds: the first can be repeated if it is cut off, the second takes what
+        arrived during the first.
         """
-        self._ownership.assistant(caller, assistant_id)
+        self._belongings.news.deleted_with(self._ownership.assistant(caller, assistant_id))
+        self._delete_belongings(assistant_id)
         if not self._assistants.delete(assistant_id):
             raise NotFound(f"There is no assistant {assistant_id!r}.")
+        self._delete_belongings(assistant_id)
+
+    def _delete_belongings(self, assistant_id: str) -> None:
         belongings = self._belongings
-        belongings.chats.delete_of_assistant(assistant_id)
         belongings.conversations.delete_of_assistant(assistant_id)
+        belongings.chats.delete_of_assistant(assistant_id)
         belongings.documents.delete_of_assistant(assistant_id)
         belongings.passages.delete_of_assistant(assistant_id)
         belongings.files.delete_of_assistant(assistant_id)
@@ -156,11 +163,11 @@ class AssistantService:
         return self._keys.reveal(assistant.keys[0])
 
     def admit(self, key: str | None) -> Assistant:
-        """Return the assistant that a caller's API key names, and count the message against the key's rate.
+        """Return the assistant that a caller's API key names, and count the message against its rate.
 
         Raises:
             Unauthenticated: no key, an unknown one, or one whose grace has ended.
-            RateLimited: more messages a minute than the key may send.
+            RateLimited: more messages a minute than the assistant takes.
         """
         if not key:
             raise Unauthenticated(
@@ -173,21 +180,21 @@ class AssistantService:
             raise Unauthenticated(
                 "This API key is not valid. Look the current one up with the assistant.", code="api_key_invalid"
             )
-        self._count(assistant, used.key_id)
+        self._count(assistant)
         return assistant
 
-    def _count(self, assistant: Assistant, key_id: str) -> None:
+    def _count(self, assistant: Assistant) -> None:
         limit = assistant.messages_per_minute
         limit = self._messages_per_minute if limit is None else limit
         if limit == 0:
             return
         try:
-            wait = self._limiter.hit("messages", key_id, limit)
+            wait = self._limiter.hit("messages", assistant.id, limit)
         except Unavailable:
             logger.warning("rate limits are not counted: the limiter's server cannot be reached")
             return
         if wait is not None:
-            raise RateLimited(f"More than {limit} messages a minute with this API key. Slow down.", retry_after=wait)
+            raise RateLimited(f"More than {limit} messages a minute to this assistant. Slow down.", retry_after=wait)
 
     def _check_owner(self, caller: Principal, owner_id: str) -> None:
         if owner_id != caller.user_id and not caller.is_admin:

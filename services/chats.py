@@ -52,13 +52,13 @@ class ChatService:
         Raises:
             NotFound: neither exists for this caller.
         """
-        chat = self._by_id(caller, reference)
+        chat, conversations = self._resolve(caller, reference)
         if chat is not None:
             return chat
-        newest = [self._chats.newest(conversation.id) for conversation in self._of_channel(caller, reference)]
+        newest = [self._chats.newest(conversation.id) for conversation in conversations]
         found = max((one for one in newest if one is not None), key=lambda one: one.id, default=None)
         if found is None:
-            raise NotFound(f"There is no chat or channel {reference!r}.")
+            raise _nothing_at(reference)
         return found
 
     def list(
@@ -74,10 +74,10 @@ class ChatService:
         Args:
             until: when a stopped conversation resumes by itself.
         """
-        chat = self._by_id(caller, reference)
-        ids = [chat.conversation_id] if chat else [one.id for one in self._of_channel(caller, reference)]
+        chat, conversations = self._resolve(caller, reference)
+        ids = [chat.conversation_id] if chat else [one.id for one in conversations]
         if not ids:
-            raise NotFound(f"There is no chat or channel {reference!r}.")
+            raise _nothing_at(reference)
         for conversation_id in ids:
             self._conversations.set_active(conversation_id, active, until)
             self._chats.set_active(conversation_id, active, until)
@@ -106,6 +106,9 @@ class ChatService:
             answered_at=at,
         )
         self._chats.add(words)
+        if self._conversations.get(to.conversation_id) is None:
+            self._chats.delete_of_conversation(to.conversation_id)
+            raise NotFound("The conversation was erased just now.")
         self._conversations.record_message(to.conversation_id, text, at)
         self._news.changed(to.assistant_id, to.conversation_id)
         return words
@@ -126,9 +129,20 @@ class ChatService:
         self._chats.set_feedback(chat.id, Feedback(score, caller.user_id, now(), comment))
         return self.get(caller, chat.id)
 
-    def _by_id(self, caller: Principal, reference: str) -> Chat | None:
-        chat = self._chats.get(reference) if is_id(reference) else None
-        return chat if chat is not None and self._ownership.sees(caller, chat.assistant_id) else None
+    def _resolve(self, caller: Principal, reference: str) -> tuple[Chat | None, Sequence[Conversation]]:
+        """Return the chat with this id, or the conversations of this channel id.
 
-    def _of_channel(self, caller: Principal, channel_id: str) -> Sequence[Conversation]:
-        return self._conversations.find_by_channel_id(channel_id, self._ownership.visible_ids(caller))
+        A trailing slash of the URL may be part of the channel's id; without such a channel it is none.
+        """
+        for text in dict.fromkeys((reference, reference.removesuffix("/"))):
+            chat = self._chats.get(text) if is_id(text) else None
+            if chat is not None and self._ownership.sees(caller, chat.assistant_id):
+                return chat, ()
+            conversations = self._conversations.find_by_channel_id(text, self._ownership.visible_ids(caller))
+            if conversations:
+                return None, conversations
+        return None, ()
+
+
+def _nothing_at(reference: str) -> NotFound:
+    return NotFound(f"There is no chat or channel {reference!r}.")

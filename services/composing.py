@@ -2,14 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.answers import ModelRequest, Sources, TextDelta, Turn, Usage
 from models.assistants import Assistant
 from models.chats import Chat, ChatStatus, Citation, Tokens
 from models.deadline import Deadline
-from models.documents import DocumentType
+from models.documents import DocumentStatus, DocumentType, Passage
 from models.errors import ProviderFailed
 from services.citations import CitationFilter
 from services.ports import ChatRepository, DocumentRepository, KnowledgeIndex, LanguageModel, PassageRepository
@@ -89,17 +89,19 @@ class Composer:
                 draft.first_token_ms = _ms_since(began)
             draft.text += text
             yield TextDelta(text)
+        if not draft.text.strip():
+            raise ProviderFailed("The model gave no answer. Try again.", code="empty_answer")
 
     def _stream(self, model: LanguageModel, request: ModelRequest, draft: Draft, deadline: Deadline) -> Iterator[str]:
         """Yield the text to show; keep sources and usage in the draft."""
-        cited = CitationFilter(request.passages)
+        cited, whole = CitationFilter(request.passages), WholeCharacters()
         sources: tuple[Citation, ...] | None = None
         counted: Tokens | None = None
         with contextlib.closing(model.stream(request, deadline)) as events:
             for event in events:
                 match event:
                     case TextDelta(text):
-                        shown = cited.feed(text)
+                        shown = cited.feed(whole.feed(text))
                         if shown:
                             yield shown
                     case Sources(citations):
@@ -123,10 +125,12 @@ class Composer:
         return model
 
     def _instructions(self, assistant_id: str) -> str:
-        document = self._memory.documents.find(assistant_id, DocumentType.PROMPT, PROMPT_FILENAME)
-        if document is None:
-            return ""
-        pieces = self._memory.passages.of_document(assistant_id, document.id, document.revision)
+        pieces: Sequence[Passage] = ()
+        while not pieces:  # a prompt that is replaced between the two reads is read again
+            document = self._memory.documents.find(assistant_id, DocumentType.PROMPT, PROMPT_FILENAME)
+            if document is None or document.status is not DocumentStatus.READY:
+                return ""
+            pieces = self._memory.passages.of_document(assistant_id, document.id, document.revision)
         return "".join(piece.text for piece in pieces)
 
     def _history(self, assistant: Assistant, chat: Chat) -> tuple[Turn, ...]:
@@ -134,6 +138,20 @@ class Composer:
             return ()
         earlier = self._memory.chats.history(chat.conversation_id, chat.id, assistant.history_turns)
         return fit_history([_turn(one) for one in earlier], self._history_tokens)
+
+
+class WholeCharacters:
+    """Put together the characters that a server cuts into halves of a UTF-16 pair, as JavaScript ones do."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Return the text without halves: a first half waits for its second, a half alone becomes U+FFFD."""
+        text, self._held = self._held + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._held = text[:-1], text[-1]
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _turn(chat: Chat) -> Turn:

@@ -1,9 +1,11 @@
 """The one way to get an answer. Every door calls `ConversationService.answer`."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from models.answers import AnswerEvent, Done, Inbound, Replaying, TextDelta
 from models.assistants import Assistant
@@ -18,6 +20,7 @@ from models.errors import (
     NotFound,
     OrquestraError,
     ProviderFailed,
+    Unavailable,
 )
 from models.ids import new_id
 from services.composing import Composer, Draft
@@ -25,9 +28,17 @@ from services.leases import LeaseKeeper
 from services.news import ConversationNews
 from services.ports import ChatRepository, ConversationRepository, Locks
 
+logger = logging.getLogger("orquestra.conversations")
+
 _WAIT_SECONDS = 0.05
 _GONE = CallCancelled.code
 _UNSETTLED = frozenset({ChatStatus.RECEIVED, ChatStatus.FAILED})
+_KINDS = {
+    DeadlineExceeded.code: DeadlineExceeded,
+    NotFound.code: NotFound,
+    OrquestraError.code: OrquestraError,
+    **dict.fromkeys(("unavailable", "store_unavailable", "storage_full", "redis_unavailable"), Unavailable),
+}
 _ANSWERED = frozenset({ChatStatus.ANSWERED, ChatStatus.MERGED})
 
 
@@ -104,19 +115,33 @@ class ConversationService:
             earlier = journal.chats.find_by_dedupe_key(assistant.id, key)
             if earlier is not None:
                 return _same_message(earlier, inbound), False
-        at = now()
-        begun = Conversation(new_id(), assistant.id, inbound.channel, at, at, username=inbound.username)
-        conversation = journal.conversations.find_or_add(begun)
-        with journal.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
-            chat = _new_chat(inbound, conversation, attempt, key, self._leases)
-            stored = journal.chats.add(chat)
-        if not stored:
+        chat, first = self._store(inbound, attempt, key)
+        if chat is None:
             earlier = journal.chats.find_by_dedupe_key(assistant.id, key)
             if earlier is None:
                 raise NotFound("The message was erased while it was being delivered.")
             return _same_message(earlier, inbound), False
-        self._note(chat, inbound.text, chat.username, first=conversation.id == begun.id)
+        self._note(chat, inbound.text, chat.username, first=first)
         return chat, True
+
+    def _store(self, inbound: Inbound, attempt: str, key: str) -> tuple[Chat | None, bool]:
+        """Store a new chat, and tell whether it begins its conversation; None if the message is there already.
+
+        A conversation that is erased between the two writes takes nothing along: the message begins a new one.
+        """
+        journal = self._journal
+        while True:
+            at = now()
+            begun = Conversation(new_id(), inbound.assistant.id, inbound.channel, at, at, username=inbound.username)
+            conversation = journal.conversations.find_or_add(begun)
+            with journal.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
+                newest = journal.chats.newest(conversation.id)
+                chat_id = new_id(after=newest.id if newest else None)
+                chat = _new_chat(inbound, conversation, attempt, key, self._leases.end_of_lease(), chat_id)
+                stored = journal.chats.add(chat)
+            if journal.conversations.get(conversation.id) is not None:
+                return (chat if stored else None), conversation.id == begun.id
+            journal.chats.delete_of_conversation(conversation.id)
 
     def _deliver_again(self, assistant: Assistant, chat: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
         """Give a later delivery the answer of the first, or take over where that attempt died or failed."""
@@ -124,10 +149,10 @@ class ConversationService:
         while chat.status in _UNSETTLED:
             if waited and chat.error is not None and chat.status is ChatStatus.FAILED and chat.error.code != _GONE:
                 raise _failure(chat.error)
-            if self._claim(chat, attempt):
+            if not _is_worked_on(chat) and self._claim(chat, attempt):
                 yield from self._attempt(assistant, chat, attempt, deadline)
                 return
-            waited = waited or chat.status is ChatStatus.RECEIVED
+            waited = True
             deadline.sleep(_WAIT_SECONDS)
             chat = self._reread(chat.id)
         yield Replaying()
@@ -151,33 +176,37 @@ class ConversationService:
                     outcome = self._answered(draft, timings, began)
                     if self._handed_over(chat):
                         outcome = _suppressed(outcome)
-                done = self._commit(chat, attempt, outcome)
+                done = self._commit(chat, attempt, outcome, deadline)
                 ended = True
             yield done
         except OrquestraError as error:
             ended = True
             self._fail(chat, attempt, draft, timings, error)
             raise
+        except GeneratorExit:
+            if not ended:
+                ended = True
+                gone = CallCancelled("The caller went away before the answer was complete.")
+                self._fail(chat, attempt, draft, timings, gone)
+            raise
         finally:
             if not ended:
-                gone = CallCancelled("The caller went away, or the server failed, before the answer was complete.")
-                self._fail(chat, attempt, draft, timings, gone)
+                self._fail(chat, attempt, draft, timings, OrquestraError("The server failed. Its log says why."))
 
-    def _commit(self, chat: Chat, attempt: str, outcome: ChatOutcome) -> Done:
+    def _commit(self, chat: Chat, attempt: str, outcome: ChatOutcome, deadline: Deadline) -> Done:
         """Write the outcome; where another attempt or a human came first, what they did stands."""
         chats = self._journal.chats
         if not chats.finish(chat.id, attempt, outcome):
             overtaken = outcome.status is ChatStatus.ANSWERED and chats.finish(chat.id, attempt, _suppressed(outcome))
             if not overtaken:
-                return Done(self._settled(chat), replayed=True)
+                return Done(self._settled(chat, deadline), replayed=True)
         stored = self._reread(chat.id)
         if stored.status is ChatStatus.ANSWERED:
             self._note(stored, stored.response or "")
         return Done(stored)
 
-    def _settled(self, chat: Chat) -> Chat:
+    def _settled(self, chat: Chat, deadline: Deadline) -> Chat:
         """Return what another attempt made of a chat that this one has lost."""
-        deadline = self.new_deadline()
         stored = self._reread(chat.id)
         while stored.status is ChatStatus.RECEIVED:
             deadline.sleep(_WAIT_SECONDS)
@@ -194,6 +223,7 @@ class ConversationService:
     def _handed_over(self, chat: Chat) -> bool:
         conversation = self._journal.conversations.get(chat.conversation_id)
         if conversation is None:
+            self._journal.chats.delete_of_conversation(chat.conversation_id)
             raise NotFound("The conversation was erased while its answer was being made.")
         return not is_active(conversation.active, conversation.paused_until, now())
 
@@ -226,14 +256,18 @@ class ConversationService:
         self._journal.chats.finish(chat.id, attempt, outcome)
 
     def _note(self, chat: Chat, text: str, username: str | None = None, *, first: bool = False) -> None:
-        self._journal.conversations.record_message(chat.conversation_id, text, now(), username=username)
+        try:
+            self._journal.conversations.record_message(chat.conversation_id, text, now(), username=username)
+        except Unavailable:
+            logger.warning("a conversation's list entry is behind: the store cannot be reached")
         tell = self._journal.news.began if first else self._journal.news.changed
         tell(chat.assistant_id, chat.conversation_id)
 
 
-def _new_chat(inbound: Inbound, conversation: Conversation, attempt: str, dedupe_key: str, leases: LeaseKeeper) -> Chat:
+def _new_chat(
+    inbound: Inbound, conversation: Conversation, attempt: str, dedupe_key: str, lease_until: datetime, chat_id: str
+) -> Chat:
     at = now()
-    chat_id = new_id()
     answering = inbound.active and is_active(conversation.active, conversation.paused_until, at)
     return Chat(
         id=chat_id,
@@ -249,7 +283,7 @@ def _new_chat(inbound: Inbound, conversation: Conversation, attempt: str, dedupe
         active=answering,
         paused_until=None if answering else conversation.paused_until,
         lease_owner=attempt if answering else None,
-        lease_until=leases.end_of_lease() if answering else None,
+        lease_until=lease_until if answering else None,
         attempts=1 if answering else 0,
         metadata=inbound.metadata,
     )
@@ -282,11 +316,15 @@ def _suppressed(outcome: ChatOutcome) -> ChatOutcome:
     )
 
 
+def _is_worked_on(chat: Chat) -> bool:
+    lease = chat.lease_until
+    return chat.status is ChatStatus.RECEIVED and lease is not None and lease > now()
+
+
 def _failure(stored: ChatFailure) -> OrquestraError:
     """Return the error that the failed attempt gave its own caller."""
-    if stored.code == DeadlineExceeded.code:
-        return DeadlineExceeded(stored.detail)
-    return ProviderFailed(stored.detail, code=stored.code)
+    kind = _KINDS.get(stored.code, ProviderFailed)
+    return kind(stored.detail, code=stored.code)
 
 
 def _ms_since(began: float) -> int:

@@ -2,14 +2,15 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from models.clock import now
 from models.documents import Document, DocumentStatus, DocumentType, ParsedText, Passage, ScoredPassage
-from models.errors import Conflict, NotFound, TooLarge, Unavailable, UnsupportedFormat
+from models.errors import Conflict, NotFound, OrquestraError, TooLarge, Unavailable, UnsupportedFormat
 from models.ids import is_id, new_id
 from models.paging import Listing, Page
 from models.users import Principal
@@ -30,7 +31,8 @@ from services.ports import (
 logger = logging.getLogger("orquestra.documents")
 
 _PROMPT_EXTENSIONS = frozenset({"md", "txt"})
-_LOCK_SECONDS = 30.0
+_PROMPT_CHARACTERS = 100_000
+_LOCK_SECONDS = 60.0
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -81,8 +83,9 @@ class DocumentService:
         name = safe_filename(filename)
         parsed = self._parse(type, name, content)
         document = _describe(assistant.id, type, name, content, parsed)
-        with self._library.locks.hold(_lock_name(document), _LOCK_SECONDS, wait=_LOCK_SECONDS):
-            return self._store(document, parsed, content)
+        with self._locked(document):
+            current = self._library.documents.find(assistant.id, type, document.filename)
+            return self._store(document, parsed, content, current)
 
     def get(self, caller: Principal, document_id: str) -> Document:
         """Return a document that the caller may see.
@@ -110,20 +113,30 @@ class DocumentService:
         return document, content
 
     def reindex(self, caller: Principal, document_id: str) -> Document:
-        """Read a document's file again and replace its passages."""
-        document, stream = self.open(caller, document_id)
+        """Read a document's file again and replace its passages.
+
+        Raises:
+            Conflict: it was replaced or deleted meanwhile; what was done then stands.
+        """
+        seen, stream = self.open(caller, document_id)
         with stream:
             content = stream.read()
-        return self.add(caller, document.assistant_id, document.type, document.filename, content)
+        parsed = self._parse(seen.type, seen.filename, content)
+        document = _describe(seen.assistant_id, seen.type, seen.filename, content, parsed)
+        with self._locked(document):
+            current = self._library.documents.get(seen.id)
+            if current is None or current.revision != seen.revision:
+                raise _changed()
+            return self._store(document, parsed, content, current)
 
     def delete(self, caller: Principal, document_id: str) -> None:
         """Delete a document: first from answers, then its file."""
-        document, library = self.get(caller, document_id), self._library
-        with library.locks.hold(_lock_name(document), _LOCK_SECONDS, wait=_LOCK_SECONDS):
-            library.documents.delete(document.id)
-            self._assistants.bump_index_version(document.assistant_id)
-            library.passages.delete_of_document(document.assistant_id, document.id)
-            library.files.delete(document.filepath)
+        document = self.get(caller, document_id)
+        with self._locked(document):
+            current = self._library.documents.get(document.id)
+            if current is None:
+                raise NotFound(f"There is no document {document_id!r}.")
+            self._remove(current)
 
     def search(self, caller: Principal, assistant_id: str, query: str, limit: int) -> Sequence[ScoredPassage]:
         """Return the passages that an answer to this question would use, best first."""
@@ -138,7 +151,7 @@ class DocumentService:
         for staged in library.files.staged():
             path = PurePosixPath(staged.filepath)
             type = DocumentType.PROMPT if path.name == PROMPT_FILENAME and len(path.parts) == 2 else DocumentType.RAG
-            with library.locks.hold(_lock_name_of(path.parts[0], type, path.name), _LOCK_SECONDS, wait=0.1) as held:
+            with library.locks.hold(_lock_name(path.parts[0], type, path.name), _LOCK_SECONDS, wait=0.1) as held:
                 if not held:
                     continue
                 document = library.documents.find(path.parts[0], type, path.name)
@@ -146,6 +159,8 @@ class DocumentService:
                     self._settle(document)
                 elif staged.age_seconds > _ABANDONED_SECONDS:
                     library.files.discard(staged.filepath, staged.revision)
+                    if document is not None:
+                        self._settle(document)
             logger.warning("an upload that was cut off has been looked at", extra={"filepath": staged.filepath})
 
     def _parse(self, type: DocumentType, name: str, content: bytes) -> ParsedText:
@@ -153,7 +168,10 @@ class DocumentService:
         readable = _PROMPT_EXTENSIONS if type is DocumentType.PROMPT else self._parser.extensions
         if extension not in readable:
             raise UnsupportedFormat(f"Files of this kind are not read. Send one of: {', '.join(sorted(readable))}.")
-        return self._parser.parse(name, content)
+        parsed = self._parser.parse(name, content)
+        if type is DocumentType.PROMPT and len(parsed.text) > _PROMPT_CHARACTERS:
+            raise TooLarge(f"A prompt has at most {_PROMPT_CHARACTERS} characters: it goes into every question.")
+        return parsed
 
     def _passages_of(self, document: Document, parsed: ParsedText) -> Sequence[Passage]:
         """Cut a text; a prompt stays whole, because it is read, not searched."""
@@ -177,13 +195,12 @@ class DocumentService:
             for position, piece in enumerate(pieces)
         ]
 
-    def _store(self, document: Document, parsed: ParsedText, content: bytes) -> Document:
+    def _store(self, document: Document, parsed: ParsedText, content: bytes, current: Document | None) -> Document:
         """Store a revision beside the old one, make it the current one, then drop the old one.
 
         Wherever this is cut off, the old revision answers, or `recover` finds the staged file and finishes.
         """
         library, path, revision = self._library, document.filepath, document.revision
-        current = library.documents.find(document.assistant_id, document.type, document.filename)
         if current is not None:
             document = replace(document, id=current.id, created_at=current.created_at)
         passages = self._passages_of(document, parsed)
@@ -192,21 +209,47 @@ class DocumentService:
         try:
             library.passages.add(passages)
             self._make_current(document, current)
-        except (Unavailable, Conflict):
+        except OrquestraError:
             library.files.discard(path, revision)
+            library.passages.delete_revision(document.assistant_id, document.id, revision)
             raise
         self._settle(document)
+        assistant = self._assistants.get(document.assistant_id)
+        if assistant is None:
+            self._remove(document)
+            raise NotFound(f"There is no assistant {document.assistant_id!r} any more.")
+        library.index.refresh(assistant)
         return document
+
+    def _remove(self, document: Document) -> None:
+        """Take a document out of answers and the folder; the record goes last, so that this can be repeated."""
+        library = self._library
+        going = replace(document, status=DocumentStatus.FAILED, error="It is being deleted. Delete it again.")
+        library.documents.replace(going, document.revision)
+        self._assistants.bump_index_version(document.assistant_id)
+        library.passages.delete_of_document(document.assistant_id, document.id)
+        library.files.delete(document.filepath)
+        library.documents.delete(document.id)
+
+    @contextmanager
+    def _locked(self, document: Document) -> Iterator[None]:
+        """Let one change of a document's name happen after the other, on all servers.
+
+        Raises:
+            Unavailable: others take too long, or Redis cannot be reached.
+        """
+        name = _lock_name(document.assistant_id, document.type, document.filename)
+        with self._library.locks.hold(name, _LOCK_SECONDS, wait=_LOCK_SECONDS) as held:
+            if not held:
+                raise Unavailable("Documents cannot be changed at the moment. Try again.", code="documents_busy")
+            yield
 
     def _make_current(self, document: Document, before: Document | None) -> None:
         """Switch the record over, unless somebody else did in the meantime: the store decides, not the lock."""
         documents = self._library.documents
         done = documents.add(document) if before is None else documents.replace(document, before.revision)
         if not done:
-            self._library.passages.delete_of_document(
-                document.assistant_id, document.id, keep_revision=before.revision if before else None
-            )
-            raise Conflict("The same document was changed by somebody else just now. Send it again.")
+            raise _changed()
 
     def _settle(self, document: Document) -> None:
         """Do what follows from a switched record; any number of times."""
@@ -236,9 +279,9 @@ def _describe(assistant_id: str, type: DocumentType, name: str, content: bytes, 
     )
 
 
-def _lock_name(document: Document) -> str:
-    return _lock_name_of(document.assistant_id, document.type, document.filename)
-
-
-def _lock_name_of(assistant_id: str, type: DocumentType, filename: str) -> str:
+def _lock_name(assistant_id: str, type: DocumentType, filename: str) -> str:
     return f"document:{assistant_id}:{type}:{filename}"
+
+
+def _changed() -> Conflict:
+    return Conflict("The document was changed by somebody else just now. Look at it, then try again.")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from models.clock import now
-from models.errors import Unavailable
+from models.errors import OrquestraError
 from services.ports import ChatRepository
 
 logger = logging.getLogger("orquestra.leases")
@@ -61,5 +61,5 @@ class LeaseKeeper:
             for owner, chat_id in held:
                 try:
                     self._chats.renew([chat_id], owner, self.end_of_lease())
-                except Unavailable:
-                    logger.warning("a lease could not be renewed: the store cannot be reached")
+                except OrquestraError as error:
+                    logger.warning("a lease could not be renewed", extra={"code": error.code})

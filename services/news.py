@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from models.assistants import Assistant
 from models.conversations import Conversation
+from models.deadline import Deadline
+from models.paging import Page
 from models.users import Principal
-from services.ownership import Ownership
 from services.ports import AssistantRepository, ConversationRepository, EventBus, Subscription
 
 TOPIC = "conversations"
@@ -30,8 +32,8 @@ class ConversationNews:
 
     def __init__(self, bus: EventBus, assistants: AssistantRepository, conversations: ConversationRepository) -> None:
         self._bus = bus
+        self._assistants = assistants
         self._conversations = conversations
-        self._ownership = Ownership(assistants)
 
     def began(self, assistant_id: str, conversation_id: str) -> None:
         """Tell that a conversation got its first message."""
@@ -45,8 +47,16 @@ class ConversationNews:
         """Tell that a conversation was erased."""
         self._tell("conversation_deleted", assistant_id, conversation_id)
 
+    def deleted_with(self, assistant: Assistant) -> None:
+        """Tell that an assistant takes its conversations along: the newest thousand, as far as consoles show them."""
+        for conversation in self._conversations.list([assistant.id], Page(limit=1000)).items:
+            self.deleted(assistant.id, conversation.id)
+
     def _tell(self, kind: str, assistant_id: str, conversation_id: str) -> None:
-        self._bus.publish(TOPIC, {"type": kind, "assistant_id": assistant_id, "conversation_id": conversation_id})
+        assistant = self._assistants.get(assistant_id)
+        if assistant is not None:
+            news = {"type": kind, "owner_id": assistant.owner_id, "conversation_id": conversation_id}
+            self._bus.publish(TOPIC, news)
 
     def watch(
         self, caller: Principal, still_allowed: Callable[[], bool], check_seconds: float = 10.0
@@ -65,8 +75,10 @@ class ConversationNews:
                 yield self._next_for(caller, ear, check_seconds)
 
     def _next_for(self, caller: Principal, ear: Subscription, timeout: float) -> News | None:
-        event = ear.next(timeout)
-        if event is None or not self._ownership.sees(caller, str(event["assistant_id"])):
-            return None
-        conversation_id = str(event["conversation_id"])
-        return News(str(event["type"]), conversation_id, self._conversations.get(conversation_id))
+        """Return the next news for this caller; other people's make no difference to when."""
+        deadline = Deadline(timeout)
+        while (event := ear.next(deadline.remaining())) is not None:
+            if caller.is_admin or event["owner_id"] == caller.user_id:
+                conversation_id = str(event["conversation_id"])
+                return News(str(event["type"]), conversation_id, self._conversations.get(conversation_id))
+        return None

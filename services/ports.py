@@ -201,6 +201,9 @@ class PassageRepository(Protocol):
     def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
         """Delete a document's passages, but for those of one revision."""
 
+    def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
+        """Delete the passages of one revision of a document."""
+
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every passage of an assistant."""
 
@@ -338,6 +341,9 @@ class KnowledgeIndex(Protocol):
 
     def search(self, assistant: Assistant, query: str, limit: int) -> Sequence[ScoredPassage]:
         """Return the best passages of the assistant's documents as of its `index_version`, best first."""
+
+    def refresh(self, assistant: Assistant) -> None:
+        """Take in what has changed, so that the next search need not."""
 
     def forget(self, assistant_id: str) -> None:
         """Drop what is kept locally for a deleted assistant."""

@@ -84,10 +84,13 @@ class ConversationViewer:
             page = Page(limit=_EXPORT_PAGE, after=listing.items[-1].id)
 
     def erase(self, caller: Principal, conversation_id: str) -> None:
-        """Delete a conversation and everything that was said in it."""
+        """Delete a conversation and everything that was said in it.
+
+        The conversation goes first: whoever stores a message then finds it gone, and begins a new one.
+        """
         conversation = self.get(caller, conversation_id)
-        self._chats.delete_of_conversation(conversation.id)
         self._conversations.delete(conversation.id)
+        self._chats.delete_of_conversation(conversation.id)
         self._news.deleted(conversation.assistant_id, conversation.id)
 
     def watch(self, caller: Principal, still_allowed: Callable[[], bool]) -> Iterator[News | None]:

@@ -6,7 +6,6 @@ from datetime import datetime
 from pymongo import DESCENDING
 
 from models.conversations import Conversation
-from models.errors import Unavailable
 from models.paging import Listing, Page
 from repositories.codec import CONVERSATIONS
 from repositories.mongo.database import Documents
@@ -32,12 +31,11 @@ class MongoConversationRepository:
             "channel.message_service": conversation.channel.message_service,
             "channel.id": conversation.channel.id,
         }
-        if stored := self._conversations.first(where):
-            return stored
-        self._conversations.add(conversation)
-        if stored := self._conversations.first(where):
-            return stored
-        raise Unavailable("The conversation was deleted at this moment. Try again.", code="store_unavailable")
+        while True:  # once more only where another one was there and was deleted at this moment
+            if stored := self._conversations.first(where):
+                return stored
+            if self._conversations.add(conversation):
+                return conversation
 
     def list(self, assistant_ids: Sequence[str] | None, page: Page) -> Listing[Conversation]:
         """List conversations of these assistants (None: all), newest `last_message_at` first, then by id.

@@ -33,6 +33,10 @@ class MongoPassageRepository:
         kept = {} if keep_revision is None else {"revision": {"$ne": keep_revision}}
         self._passages.delete_all(_document(assistant_id, document_id) | kept)
 
+    def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
+        """Delete the passages of one revision of a document."""
+        self._passages.delete_all(_document(assistant_id, document_id) | {"revision": revision})
+
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every passage of an assistant."""
         self._passages.delete_all({"assistant_id": assistant_id})

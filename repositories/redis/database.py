@@ -1,6 +1,7 @@
 """The connection to Redis or Valkey, and the one place where its errors become ours."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from redis import Redis
@@ -16,6 +17,7 @@ PREFIX = "orquestra:"
 
 _TIMEOUT = 2.0
 _HEALTH_CHECK_EVERY = 30
+_MISSED_SECONDS = 2.0
 _RETRIES = 4
 """With the backoff below they last 0.75 s: long enough for the embedded server to come back after a crash."""
 
@@ -39,6 +41,16 @@ class RedisDatabase:
             health_check_interval=_HEALTH_CHECK_EVERY,
             retry=Retry(ExponentialBackoff(cap=0.4, base=0.025), _RETRIES, supported_errors=(RedisConnectionError,)),
         )
+        self._missed_until = 0.0
+
+    @property
+    def is_missed(self) -> bool:
+        """Tell whether it failed to answer a moment ago: what can be done without does not wait for it then."""
+        return time.monotonic() < self._missed_until
+
+    def miss(self) -> None:
+        """Note that it did not answer."""
+        self._missed_until = time.monotonic() + _MISSED_SECONDS
 
     def ping(self) -> str:
         """Return the name and version of the server that answers, such as `valkey 9.1.2`.
@@ -63,7 +75,12 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise Unavailable(
-            "Redis does not answer. Try again in a moment; if it lasts, check REDIS_URL and the server's log.",
-            code="redis_unavailable",
-        ) from error
+        raise redis_unavailable() from error
+
+
+def redis_unavailable() -> Unavailable:
+    """Return the error for a server that does not answer."""
+    return Unavailable(
+        "Redis does not answer. Try again in a moment; if it lasts, check REDIS_URL and the server's log.",
+        code="redis_unavailable",
+    )

@@ -20,13 +20,17 @@ class RedisEventBus:
     """Implement `EventBus`."""
 
     def __init__(self, database: RedisDatabase) -> None:
-        self._client = database.client
+        self._database = database
 
     def publish(self, topic: str, event: Mapping[str, Any]) -> None:
         """Tell the listeners. Failing to is logged, never raised: news are not the truth."""
+        if self._database.is_missed:
+            return
         try:
-            self._client.publish(_channel(topic), json.dumps(event, ensure_ascii=False))
+            self._database.client.publish(_channel(topic), json.dumps(event, ensure_ascii=False))
         except (RedisError, TypeError, ValueError) as error:
+            if isinstance(error, RedisError):
+                self._database.miss()
             _LOG.warning("An event on %s was not published: %s", topic, type(error).__name__)
 
     @contextlib.contextmanager
@@ -36,7 +40,7 @@ class RedisEventBus:
         Raises:
             Unavailable: the server cannot be reached.
         """
-        with contextlib.closing(self._client.pubsub()) as pubsub:  # type: ignore[no-untyped-call]
+        with contextlib.closing(self._database.client.pubsub()) as pubsub:  # type: ignore[no-untyped-call]
             with redis_errors():
                 pubsub.subscribe(_channel(topic))
                 if pubsub.get_message(timeout=_CONFIRMED_WITHIN) is None:

@@ -6,7 +6,8 @@ from limits import RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from repositories.redis.database import PREFIX, RedisDatabase, redis_errors
+from models.errors import Unavailable
+from repositories.redis.database import PREFIX, RedisDatabase, redis_errors, redis_unavailable
 
 _MARGIN = 0.01
 
@@ -15,6 +16,7 @@ class RedisRateLimiter:
     """Implement `RateLimiter` on the connections of a database."""
 
     def __init__(self, database: RedisDatabase) -> None:
+        self._database = database
         # the pool knows the address; the library takes from the URL only that it is redis-py's
         self._storage = RedisStorage(
             "redis://", connection_pool=database.client.connection_pool, key_prefix=f"{PREFIX}limit"
@@ -30,10 +32,16 @@ class RedisRateLimiter:
             return None
         item = RateLimitItemPerSecond(limit, seconds)
         name = hashlib.sha256(key.encode()).hexdigest()  # any length, any character, and no emails in Redis
-        with redis_errors():
-            if self._limiter.hit(item, scope, name):
-                return None
-            window = self._storage.get_sliding_window(item.key_for(scope, name), seconds)
+        if self._database.is_missed:
+            raise redis_unavailable()
+        try:
+            with redis_errors():
+                if self._limiter.hit(item, scope, name):
+                    return None
+                window = self._storage.get_sliding_window(item.key_for(scope, name), seconds)
+        except Unavailable:
+            self._database.miss()
+            raise
         return _seconds_until_room(window, limit, seconds) + _MARGIN
 
 

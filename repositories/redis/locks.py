@@ -17,7 +17,7 @@ class RedisLocks:
     """Implement `Locks`."""
 
     def __init__(self, database: RedisDatabase) -> None:
-        self._client = database.client
+        self._database = database
 
     @contextlib.contextmanager
     def hold(self, name: str, seconds: float, wait: float) -> Iterator[bool]:
@@ -25,23 +25,23 @@ class RedisLocks:
 
         The value tells whether it is held: False when the wait was too long or the server cannot be reached.
         """
-        lock = self._client.lock(
+        lock = self._database.client.lock(
             f"{PREFIX}lock:{name}", timeout=seconds, sleep=_LOOK_EVERY, blocking_timeout=wait, thread_local=False
         )
-        held = _acquire(lock, name)
+        held = not self._database.is_missed and self._acquire(lock, name)
         try:
             yield held
         finally:
             if held:
                 _release(lock, name)
 
-
-def _acquire(lock: Lock, name: str) -> bool:
-    try:
-        return bool(lock.acquire())
-    except RedisError as error:
-        _LOG.warning("No lock on %s, Redis does not answer: %s", name, type(error).__name__)
-        return False
+    def _acquire(self, lock: Lock, name: str) -> bool:
+        try:
+            return bool(lock.acquire())
+        except RedisError as error:
+            self._database.miss()
+            _LOG.warning("No lock on %s, Redis does not answer: %s", name, type(error).__name__)
+            return False
 
 
 def _release(lock: Lock, name: str) -> None:

@@ -61,6 +61,8 @@ class SqliteChatRepository:
         if outcome.status is ChatStatus.ANSWERED:
             where = where & Where("active = 1")
         written = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+        if outcome.active is None:
+            del written["active"]
         return self._chats.update(where, {**written, "lease_owner": None, "lease_until": None}) == 1
 
     def has_unfinished_before(self, conversation_id: str, chat_id: str, at: datetime) -> bool:

@@ -38,7 +38,7 @@ class SqliteDatabase:
         self._writing = threading.Lock()
         self._closed = False
         with self._errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._writer = _connect(path)
             try:
                 self._prepare()
@@ -156,6 +156,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         connection.create_function("contains", 2, _contains, deterministic=True)
     except BaseException:
         connection.close()

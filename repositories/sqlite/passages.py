@@ -34,6 +34,10 @@ class SqlitePassageRepository:
             where = where & Where("revision <> ?", (keep_revision,))
         self._passages.delete_all(where)
 
+    def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
+        """Delete the passages of one revision of a document."""
+        self._passages.delete_all(_document(assistant_id, document_id) & Where("revision = ?", (revision,)))
+
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every passage of an assistant."""
         self._passages.delete_all(Where("assistant_id = ?", (assistant_id,)))

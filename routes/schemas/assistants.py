@@ -36,7 +36,9 @@ class AssistantChangesSchema(Schema):
     history_turns = fields.Integer(strict=True, validate=validate.Range(0, 200))
     language = Text(
         allow_none=True,
-        validate=validate.Regexp(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", error="Must be a BCP 47 tag such as pt-BR."),
+        validate=validate.Regexp(
+            r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*(?![\s\S])", error="Must be a BCP 47 tag such as pt-BR."
+        ),
     )
     messages_per_minute = fields.Integer(allow_none=True, strict=True, validate=validate.Range(0, 1_000_000))
     voice = fields.Raw(allow_none=True, validate=_not_yet)
@@ -67,18 +69,20 @@ class AssistantSchema(Schema):
     _id = fields.String(attribute="id")
     name = fields.String()
     owner_id = fields.String()
-    api_key = fields.String(metadata={"description": "the current key; null when the server's secret has changed"})
+    api_key = fields.String(
+        allow_none=True, metadata={"description": "the current key; null when the server's secret has changed"}
+    )
     createdAt = Timestamp(attribute="created_at")
     updatedAt = Timestamp(attribute="updated_at")
     version = fields.Integer()
-    provider = fields.String()
-    model = fields.String()
-    temperature = fields.Float()
-    max_output_tokens = fields.Integer()
+    provider = fields.String(allow_none=True)
+    model = fields.String(allow_none=True)
+    temperature = fields.Float(allow_none=True)
+    max_output_tokens = fields.Integer(allow_none=True)
     history_turns = fields.Integer()
-    language = fields.String()
-    messages_per_minute = fields.Integer()
-    voice = fields.Constant(None)
+    language = fields.String(allow_none=True)
+    messages_per_minute = fields.Integer(allow_none=True)
+    voice = fields.Constant(None, allow_none=True)
     debounce_seconds = fields.Constant(0)
     tools: fields.Constant[list[str]] = fields.Constant([])
-    routing = fields.Constant(None)
+    routing = fields.Constant(None, allow_none=True)

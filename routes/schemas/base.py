@@ -1,6 +1,5 @@
 """What several schemas share."""
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +10,14 @@ from models.clock import now
 from models.conversations import Conversation, is_active
 from models.paging import Page
 
-is_object_id = validate.Regexp(re.compile(r"^[0-9a-f]{24}\Z"), error="Must be 24 hexadecimal digits.")
-not_blank = validate.Regexp(re.compile(r"\S"), error="Must not be blank.")
+# `(?![\s\S])` is the end of the text in Python and in JavaScript alike, which `$` and `\Z` are not.
+is_object_id = validate.Regexp(r"^[0-9a-f]{24}(?![\s\S])", error="Must be 24 hexadecimal digits.")
+
+
+def not_blank(text: str) -> None:
+    """Refuse a text of nothing but white space."""
+    if not text.strip():
+        raise ValidationError("Must not be blank.")
 
 
 def answering_now(held: Chat | Conversation) -> bool:
@@ -30,7 +35,7 @@ class Text(fields.String):
         return text
 
 
-class Timestamp(fields.Field[datetime]):
+class Timestamp(fields.DateTime):
     """ISO 8601 in UTC with `Z`; milliseconds only where there are some."""
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:

@@ -1,6 +1,7 @@
 """Wire names of /chats."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates
@@ -8,11 +9,13 @@ from marshmallow import Schema, ValidationError, fields, post_dump, post_load, v
 from models.answers import Inbound
 from models.assistants import Assistant
 from models.chats import ChatFilter, ChatStatus
+from models.clock import now
 from models.conversations import Channel
 from routes.schemas.base import PageQuery, Text, Timestamp, answering_now, is_object_id, not_blank
 
 _METADATA_ITEMS = 50
 _METADATA_BYTES = 8_000
+_EARLIEST, _LATEST = datetime(2000, 1, 1), datetime(9000, 1, 1)
 
 
 class ChannelMessageSchema(Schema):
@@ -72,10 +75,16 @@ class ChatQuery(PageQuery):
         return {**data, "wanted": wanted}
 
 
+def in_the_future(until: datetime) -> None:
+    """Take a time that lies ahead and that every store can hold."""
+    if not _EARLIEST <= until.replace(tzinfo=None) <= _LATEST or until <= now():
+        raise ValidationError("Must lie in the future, before the year 9000.")
+
+
 class DeactivateSchema(Schema):
     """When a stopped conversation resumes by itself."""
 
-    until = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
+    until = fields.AwareDateTime(format="iso", load_default=None, allow_none=True, validate=in_the_future)
 
 
 class ReplySchema(Schema):
@@ -118,10 +127,10 @@ class CitationSchema(Schema):
 class TimingsSchema(Schema):
     """Where the time went."""
 
-    queued_ms = fields.Integer()
-    retrieval_ms = fields.Integer()
-    first_token_ms = fields.Integer()
-    total_ms = fields.Integer()
+    queued_ms = fields.Integer(allow_none=True)
+    retrieval_ms = fields.Integer(allow_none=True)
+    first_token_ms = fields.Integer(allow_none=True)
+    total_ms = fields.Integer(allow_none=True)
 
 
 class ChatFailureSchema(Schema):
@@ -137,7 +146,7 @@ class StoredFeedbackSchema(Schema):
     """An opinion, and whose."""
 
     score = fields.Integer()
-    comment = fields.String()
+    comment = fields.String(allow_none=True)
     user_id = fields.String()
     at = Timestamp()
 
@@ -148,22 +157,22 @@ class ChatSchema(Schema):
     _id = fields.String(attribute="id")
     channel = fields.Nested(ChannelSchema)
     tokens = fields.Nested(TokenCountsSchema)
-    username = fields.String()
+    username = fields.String(allow_none=True)
     assistant_id = fields.String()
     conversation_id = fields.String()
     active = fields.Function(answering_now, metadata={"type": "boolean"})
-    message = fields.String()
-    response = fields.String()
+    message = fields.String(allow_none=True)
+    response = fields.String(allow_none=True)
     status = fields.Enum(ChatStatus, by_value=True)
-    message_id = fields.String()
+    message_id = fields.String(allow_none=True)
     citations = fields.List(fields.Nested(CitationSchema))
-    provider = fields.String()
-    model = fields.String()
+    provider = fields.String(allow_none=True)
+    model = fields.String(allow_none=True)
     timings = fields.Nested(TimingsSchema)
-    error = fields.Nested(ChatFailureSchema)
-    feedback = fields.Nested(StoredFeedbackSchema)
-    answered_by = fields.String()
-    merged_into = fields.Constant(None)
+    error = fields.Nested(ChatFailureSchema, allow_none=True)
+    feedback = fields.Nested(StoredFeedbackSchema, allow_none=True)
+    answered_by = fields.String(allow_none=True)
+    merged_into = fields.Constant(None, allow_none=True)
     metadata = fields.Dict()
     createdAt = Timestamp(attribute="created_at")
 
@@ -184,4 +193,4 @@ class SwitchedSchema(Schema):
 
     conversations = fields.List(fields.String())
     active = fields.Boolean()
-    paused_until = Timestamp()
+    paused_until = Timestamp(allow_none=True)

@@ -21,9 +21,9 @@ class ConversationSchema(Schema):
     _id = fields.String(attribute="id")
     assistant_id = fields.String()
     channel = fields.Nested(ChannelSchema)
-    username = fields.String()
+    username = fields.String(allow_none=True)
     active = fields.Function(answering_now, metadata={"type": "boolean"})
-    paused_until = Timestamp()
+    paused_until = Timestamp(allow_none=True)
     message_count = fields.Integer()
     last_message = fields.String()
     last_updated = Timestamp(attribute="last_message_at")
@@ -37,7 +37,7 @@ class MessageSchema(Schema):
     createdAt = Timestamp(attribute="created_at")
     chat_id = fields.String(attribute="chat.id")
     status = fields.String(attribute="chat.status")
-    answered_by = fields.String(attribute="chat.answered_by")
+    answered_by = fields.String(attribute="chat.answered_by", allow_none=True)
     citations = fields.Method("citations_of")
 
     def citations_of(self, message: Message) -> Any:

@@ -16,17 +16,12 @@ class AnyCaseEnum(fields.Enum[DocumentType]):
         return super()._deserialize(value.lower() if isinstance(value, str) else value, attr, data, **kwargs)
 
 
-class DocumentForm(Schema):
-    """The text fields of an upload."""
-
-    type = AnyCaseEnum(DocumentType, by_value=True, required=True)
-    assistant_id = Text(required=True, validate=is_object_id)
-
-
 class DocumentUpload(Schema):
-    """The file of an upload."""
+    """A file with what it is for."""
 
     file = Upload(required=True)
+    type = AnyCaseEnum(DocumentType, by_value=True, required=True)
+    assistant_id = Text(required=True, validate=is_object_id)
 
 
 class DocumentQuery(PageQuery):
@@ -58,7 +53,7 @@ class DocumentSchema(Schema):
     size = fields.Integer()
     sha256 = fields.String()
     status = fields.Enum(DocumentStatus, by_value=True)
-    error = fields.String()
+    error = fields.String(allow_none=True)
     progress = fields.Float()
     passages = fields.Integer()
     language = fields.String()

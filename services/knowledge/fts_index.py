@@ -8,7 +8,7 @@ nobody sees half of it, and whoever waited for its lock finds the work done.
 import fcntl
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -46,6 +46,7 @@ _BROKEN = {
 }
 _decoder = msgspec.msgpack.Decoder(Passage)
 _encoder = msgspec.msgpack.Encoder()
+_Question = Callable[[sqlite3.Connection], list[ScoredPassage]]
 
 
 class FtsIndex:
@@ -67,19 +68,31 @@ class FtsIndex:
         Raises:
             Unavailable: the index cannot be read or built, or another process takes too long to build it.
         """
+        return self._on_a_whole_file(assistant, lambda connection: _find(connection, query, limit))
+
+    def refresh(self, assistant: Assistant) -> None:
+        """Take in what has changed, so that the next search need not.
+
+        Raises:
+            Unavailable: as `search`.
+        """
+        self._on_a_whole_file(assistant, lambda connection: [])
+
+    def _on_a_whole_file(self, assistant: Assistant, ask: _Question) -> list[ScoredPassage]:
+        """Ask an index that is up to date, building it again if the file is broken."""
         path = self._path(assistant.id)
         try:
             for _ in range(_REBUILDS):
                 identity = _identity(path)
                 try:
-                    return self._search(path, assistant, query, limit)
+                    return self._ask(path, assistant, ask)
                 except sqlite3.DatabaseError as error:
                     if error.sqlite_errorcode & 0xFF not in _BROKEN:
                         raise
                     with _locked(self._directory):
                         if _identity(path) == identity:  # else another process has built it again
                             _delete(path)
-            return self._search(path, assistant, query, limit)
+            return self._ask(path, assistant, ask)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable("The knowledge index cannot be read now. Try again in a moment.") from error
 
@@ -97,12 +110,12 @@ class FtsIndex:
             raise ValueError(f"not an id: {assistant_id!r}")
         return self._directory / f"{assistant_id}.sqlite3"
 
-    def _search(self, path: Path, assistant: Assistant, query: str, limit: int) -> list[ScoredPassage]:
+    def _ask(self, path: Path, assistant: Assistant, ask: _Question) -> list[ScoredPassage]:
         with closing(_open(path)) as connection:
             self._update(connection, assistant)
             with connection:
                 connection.execute("BEGIN")
-                return _find(connection, query, limit)
+                return ask(connection)
 
     def _update(self, connection: sqlite3.Connection, assistant: Assistant) -> None:
         """Make the file hold the passages of the assistant's ready documents, unless it does."""

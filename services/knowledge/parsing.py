@@ -10,6 +10,7 @@ import re
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
@@ -108,10 +109,13 @@ def _declared(content: bytes) -> str | None:
     name = EncodingDetector.find_declared_encoding(content[:4096], is_html=True)
     try:
         charset = codecs.lookup(name or "").name
-    except LookupError:
+    except (LookupError, ValueError):
         return None
     charset = _WIDER.get(charset, charset)
     return charset if _CHARSETS.match(charset) and not charset.startswith(("utf-16", "utf-32", "utf-7")) else None
+
+
+_children = threading.BoundedSemaphore(2)  # each may take a core for a minute and 2 GB
 
 
 def _of_html(html: str) -> str:
@@ -122,7 +126,10 @@ def _of_html(html: str) -> str:
     """
     command = [sys.executable, "-m", "services.knowledge.parsing"]
     try:
-        done = subprocess.run(command, cwd=_ROOT, input=html.encode(), capture_output=True, timeout=3 * SECONDS)
+        with _children:
+            done = subprocess.run(
+                command, cwd=_ROOT, env={}, input=html.encode(), capture_output=True, timeout=3 * SECONDS
+            )
     except subprocess.TimeoutExpired:
         done = None
     if done is None or done.returncode != 0:

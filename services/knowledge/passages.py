@@ -22,7 +22,7 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?=[ \t\r\n]|$)")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*[\r\n]*\Z")
 _NO_TITLE = re.compile(r"\s*(?:[-*+>|]|\d+[.)]\s|\Z)")
 _MARKUP = re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,500}\)|\*\*|__|`")
-_SENTENCE = re.compile(r"[。！？；…]+[”’」』）]*|[.!?;]+[\"')\]”’]*(?=\s)|[\r\n]+")
+_SENTENCE = re.compile(r"[。！？；…]++[”’」』）]*|(?<![.!?;])[.!?;]++[\"')\]”’]*+(?=\s)|[\r\n]+")
 _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
 _WINDOW = 20_000  # semchunk's work and recursion grow with the length of what it is given
 

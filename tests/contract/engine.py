@@ -58,6 +58,9 @@ class FixedIndex:
         """Return the passages."""
         return self.found[:limit]
 
+    def refresh(self, assistant: Assistant) -> None:
+        """Have nothing to take in."""
+
     def forget(self, assistant_id: str) -> None:
         """Forget nothing."""
 

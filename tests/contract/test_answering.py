@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -12,11 +13,13 @@ from models.chats import ChatStatus, Tokens
 from models.clock import now
 from models.conversations import Channel
 from models.deadline import Deadline
+from models.documents import DocumentStatus, DocumentType
 from models.errors import CallCancelled, Conflict, DeadlineExceeded, NotFound, OrquestraError, ProviderFailed
-from models.ids import new_id
+from models.ids import is_id, new_id
+from models.paging import Page
 from services.providers.scripted import Item, ScriptedModel
 from tests.contract.engine import Engine
-from tests.contract.stores import Stores
+from tests.contract.stores import Stores, make_document, make_passage
 
 BROKEN = ProviderFailed("The model is down. Try again later.")
 
@@ -134,7 +137,9 @@ def test_an_attempt_that_lives_keeps_its_lease(stores: Stores) -> None:
     slow = Engine(stores, ScriptedModel([["slow", release]]), lease_seconds=0.6)
     other = slow.twin(ScriptedModel([]))
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(server.say, "hello", message_id="m") for server in (slow, other)]
+        waiting = [pool.submit(slow.say, "hello", message_id="m")]
+        wait_until(lambda: slow.model.calls == 1)
+        waiting.append(pool.submit(other.say, "hello", message_id="m"))
         time.sleep(1.5)
         release.set()
         assert {one.result().chat.response for one in waiting} == {"slow"}
@@ -299,6 +304,115 @@ def test_an_unconfigured_provider_fails_and_is_no_offline_answer(stores: Stores)
     assert engine.chats()[0].status is ChatStatus.FAILED
 
 
+def test_a_message_to_a_conversation_that_is_being_erased_begins_a_new_one(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"]] * 200))
+    stop = threading.Event()
+
+    def erase() -> None:
+        while not stop.is_set():
+            for conversation in stores.conversations.list([engine.assistant.id], Page()).items:
+                stores.conversations.delete(conversation.id)
+                stores.chats.delete_of_conversation(conversation.id)
+
+    def talk(_: int) -> None:
+        for _turn in range(10):
+            try:
+                engine.say("hello")
+            except NotFound:
+                pass  # erased after it had arrived: that is what erasing means
+
+    with ThreadPoolExecutor(5) as pool:
+        eraser = pool.submit(erase)
+        try:
+            list(pool.map(talk, range(4)))
+        finally:
+            stop.set()
+        eraser.result()
+    for chat in engine.chats():
+        assert stores.conversations.get(chat.conversation_id) is not None
+
+
+def test_halves_of_a_character_are_put_together(stores: Stores) -> None:
+    chat = Engine(stores, ScriptedModel([["good \ud83d", "\ude00 day \ud83d", " x"]])).say("hello").chat
+    assert chat.response == "good \U0001f600 day \ufffd x"
+
+
+def test_an_answer_of_nothing_is_a_failure(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([[" ", "[^1]"]]))
+    with pytest.raises(ProviderFailed) as failed:
+        engine.say("hello")
+    assert failed.value.code == "empty_answer"
+
+
+def test_a_bug_is_stored_as_one_and_waiters_are_told(stores: Stores) -> None:
+    release = threading.Event()
+
+    def break_down(request: ModelRequest, deadline: Deadline) -> list[Item]:
+        release.wait(5)
+        raise ZeroDivisionError
+
+    engine = Engine(stores, ScriptedModel([break_down]))
+
+    def deliver() -> type[BaseException]:
+        with pytest.raises((ZeroDivisionError, OrquestraError)) as failure:
+            engine.say("hello", message_id="m")
+        return failure.type
+
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(deliver) for _ in range(4)]
+        wait_until(lambda: engine.model.calls == 1)
+        time.sleep(0.2)
+        release.set()
+        kinds = [one.result() for one in waiting]
+    assert sorted(kind.__name__ for kind in kinds) == ["OrquestraError"] * 3 + ["ZeroDivisionError"]
+    assert engine.model.calls == 1
+    error = engine.chats()[0].error
+    assert error is not None and error.code == "internal_error"
+
+
+def test_redeliveries_at_once_of_a_failed_message_make_one_call(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([BROKEN, [release, BROKEN]]))
+    with pytest.raises(ProviderFailed):
+        engine.say("hello", message_id="m")
+
+    def deliver() -> None:
+        with pytest.raises(ProviderFailed):
+            engine.say("hello", message_id="m")
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(deliver) for _ in range(8)]
+        wait_until(lambda: engine.model.calls == 2)
+        time.sleep(0.3)
+        release.set()
+        for one in waiting:
+            one.result()
+    assert engine.model.calls == 2
+
+
+def test_a_failure_leaves_a_handed_over_chat_inactive(stores: Stores) -> None:
+    def hand_over(request: ModelRequest, deadline: Deadline) -> list[Item]:
+        stores.chats.set_active(engine.chats()[0].conversation_id, False, None)
+        return [BROKEN]
+
+    engine = Engine(stores, ScriptedModel([hand_over]))
+    with pytest.raises(ProviderFailed):
+        engine.say("hello")
+    assert engine.chats()[0].active is False
+
+
+def test_the_prompt_and_the_passages_reach_the_model(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"]]))
+    prompt = make_document(
+        engine.assistant.id, "prompt.txt", type=DocumentType.PROMPT, status=DocumentStatus.READY, revision="r2"
+    )
+    stores.documents.add(prompt)
+    piece = replace(make_passage(engine.assistant.id, prompt.id, 0, "r2"), text="Be brief.")
+    stores.passages.add([piece])
+    engine.say("hello")
+    assert engine.model.requests[0].instructions == "Be brief."
+
+
 def test_news_are_told_in_order(stores: Stores) -> None:
     engine = Engine(stores, ScriptedModel([["hi"]]))
     chat = engine.say("hello").chat
@@ -309,6 +423,9 @@ def test_news_are_told_in_order(stores: Stores) -> None:
     assert (conversation.message_count, conversation.last_message) == (2, "hi")
 
 
-def test_ids_of_one_process_sort_by_time() -> None:
+def test_ids_sort_by_time_and_behind_a_clock_that_is_ahead() -> None:
     ids = [new_id() for _ in range(10_000)]
     assert ids == sorted(set(ids))
+    ahead = f"{int(ids[-1][:8], 16) + 60:08x}" + ids[-1][8:]
+    assert new_id(after=ahead) > ahead
+    assert is_id(new_id(after=ahead))

@@ -1,5 +1,6 @@
 """The channel endpoint and /chats over HTTP, answered by the offline model."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -85,8 +86,9 @@ def test_the_same_message_again_replays_the_same_answer(user: Api, assistant: di
 
 def test_an_idempotency_key_is_a_message_id(user: Api, assistant: dict[str, Any]) -> None:
     message = {"id": "x", "message_service": "web", "message": "Hotels?"}
-    headers = {"Authorization": f"Bearer {assistant['api_key']}", "Idempotency-Key": "key-1"}
-    answers = [user.post("/chats/enviarMensagemLLM", json=message, headers=headers) for _ in range(2)]
+    headers = {"Authorization": f"bearer {assistant['api_key']}", "Idempotency-Key": "chave é".encode()}
+    answers = [user.post("/chats/enviarMensagemLLM", json=message, headers=headers) for _ in range(2)]  # type: ignore[arg-type]
+    assert answers[0].json()["message_id"] == "chave é"
     assert answers[0].json() == answers[1].json()
     assert answers[1].headers["Idempotent-Replayed"] == "true"
 
@@ -175,12 +177,34 @@ def test_handoff_stores_messages_and_asks_no_model(user: Api, assistant: dict[st
 def test_a_pause_ends_by_itself(user: Api, assistant: dict[str, Any]) -> None:
     chat = user.say(assistant, "Hotels?").json()
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     user.put(f"/chats/desativar/{chat['_id']}", json={"until": later})
     assert user.say(assistant, "Hotels?").json()["status"] == "inactive"
-    user.put(f"/chats/desativar/{chat['_id']}", json={"until": past})
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    user.put(f"/chats/desativar/{chat['_id']}", json={"until": soon})
+    assert user.get(f"/chats/get/{chat['_id']}").json()["active"] is False
+    time.sleep(1.1)
+    assert user.get(f"/chats/get/{chat['_id']}").json()["active"] is True
+    assert user.get(f"/chats/listarInativos?assistant_id={assistant['_id']}").json() == []
     assert user.say(assistant, "Hotels?").json()["status"] == "answered"
-    assert user.put(f"/chats/desativar/{chat['_id']}", json={"until": "tomorrow"}).status_code == 422
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    for wrong in ("tomorrow", past, "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", 7):
+        assert user.put(f"/chats/desativar/{chat['_id']}", json={"until": wrong}).status_code == 422
+
+
+def test_white_space_around_a_message_is_part_of_it(user: Api, assistant: dict[str, Any]) -> None:
+    chat = user.say(assistant, "\n\n Hotels? ", id=" a").json()
+    assert (chat["message"], chat["channel"]["id"], chat["status"]) == ("\n\n Hotels? ", " a", "answered")
+    assert user.say(assistant, " \n\t ").status_code == 422
+
+
+@pytest.mark.parametrize("channel", ["/zz", "/", "a/", "a//b", "line\nbreak", "50%", "a?b#c", "é ü 你好"])
+def test_a_channel_id_may_hold_anything(user: Api, assistant: dict[str, Any], channel: str) -> None:
+    chat = user.say(assistant, "Hotels?", id=channel).json()
+    for path in (f"/chats/get/{quote(channel, safe='')}", f"/chats/get/{chat['_id']}/"):
+        answer = user.get(path)
+        assert (answer.status_code, answer.json()) == (200, chat)
+    switched = user.put(f"/chats/desativar/{quote(channel, safe='')}")
+    assert switched.json()["conversations"] == [chat["conversation_id"]]
 
 
 def test_a_request_may_say_inactive(user: Api, assistant: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ def test_a_document_is_stored_listed_downloaded_and_deleted(user: Api) -> None:
     download = user.get(f"/documents/download/{document['_id']}")
     assert download.content == POLICY.encode()
     assert download.headers["Content-Disposition"].startswith("attachment")
+    assert download.headers["Content-Length"] == str(len(POLICY.encode()))
     assert user.delete(f"/documents/delete/{document['_id']}").status_code == 204
     assert user.get(f"/documents/get/{document['_id']}").status_code == 404
     assert user.post("/documents/search", json={"assistant_id": assistant["_id"], "query": "férias"}).json() == []
@@ -120,6 +121,11 @@ def test_missing_parts_of_an_upload_are_named(user: Api) -> None:
     assert user.post("/documents/add", data={"type": "rag", "assistant_id": assistant["_id"]}).status_code == 422
     wrong = user.post("/documents/add", data={"type": "song", "assistant_id": assistant["_id"]}, files=file)
     assert set(wrong.json()["errors"]) == {"type"}
+    broken = {"Content-Type": "multipart/form-data; boundary=B"}
+    assert user.post("/documents/add", content=b"garbage", headers=broken).status_code == 400
+    form = {"assistant_id": assistant["_id"], "type": "rag"}
+    twice = user.post("/documents/add", data=form, files=[("file", ("a.md", b"a")), ("file", ("b.md", b"b"))])
+    assert (twice.status_code, set(twice.json()["errors"])) == (422, {"file"})
 
 
 def test_uploads_of_one_name_at_once_end_in_one_whole_document(user: Api) -> None:

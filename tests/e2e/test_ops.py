@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import openapi_spec_validator
 import pytest
 
 from bench.running import ROOT, RunningServer, running_server
@@ -45,6 +46,9 @@ def test_metrics_need_their_token(anonymous: Api, user: Api) -> None:
     answer = anonymous.get("/metrics", headers={"Authorization": f"Bearer {SETTINGS['METRICS_TOKEN']}"})
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert "orquestra_http_requests_total" in answer.text
+    anonymous.request("MADEUP", "/healthz")
+    again = anonymous.get("/metrics", headers={"Authorization": f"bearer {SETTINGS['METRICS_TOKEN']}"})
+    assert "MADEUP" not in again.text
 
 
 def test_a_sane_request_id_is_kept(anonymous: Api) -> None:
@@ -63,6 +67,10 @@ def test_a_sane_request_id_is_kept(anonymous: Api) -> None:
         ("POST", "/auth/login", b"{", 400),
         ("POST", "/auth/login", b'{"email": "' + b"x" * 2**21 + b'"}', 413),
         ("POST", "/auth/login", b"{}", 422),
+        ("POST", "/auth/login", b"[" * 100_000, 400),
+        ("POST", "/auth/login", b"[" * 40 + b"]" * 40, 400),
+        ("POST", "/auth/login", b'{"email": ' + b"1" * 5_000 + b"}", 400),
+        ("POST", "/auth/login", b'{"email": "\xff"}', 400),
         ("GET", "/auth/me", None, 401),
     ],
 )
@@ -78,7 +86,8 @@ def test_every_failure_is_a_problem(anonymous: Api, method: str, path: str, body
 
 def test_a_body_of_another_kind_is_refused(anonymous: Api) -> None:
     answer = anonymous.post("/auth/login", content=b"a=b", headers={"Content-Type": "text/plain"})
-    assert answer.status_code in {415, 422}
+    assert (answer.status_code, answer.json()["code"]) == (415, "json_expected")
+    assert anonymous.post("/auth/login").status_code == 422
 
 
 def test_what_waitress_refuses_is_a_problem_too(server: RunningServer) -> None:
@@ -95,6 +104,7 @@ def test_what_waitress_refuses_is_a_problem_too(server: RunningServer) -> None:
         head, _, body = received.partition(b"\r\n\r\n")
         assert b"application/problem+json" in head
         assert json.loads(body)["status"] in {400, 431}
+        assert f"X-Request-ID: {json.loads(body)['request_id']}".lower().encode() in head.lower()
 
 
 def test_the_documentation_is_served_by_us(anonymous: Api) -> None:
@@ -110,6 +120,11 @@ def test_the_documentation_is_served_by_us(anonymous: Api) -> None:
 
 def test_openapi_describes_every_route(anonymous: Api) -> None:
     spec = anonymous.get("/openapi.json").json()
+    openapi_spec_validator.validate(spec)
+    upload = spec["paths"]["/documents/add"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    properties = spec["components"]["schemas"][upload["$ref"].rpartition("/")[2]]["properties"]
+    assert set(properties) == {"file", "type", "assistant_id"}
+    assert "application/problem+json" in spec["components"]["responses"]["DEFAULT_ERROR"]["content"]
     assert spec["openapi"].startswith("3.")
     assert spec["paths"]["/assistants/add"]["post"]["security"] == [{"accessToken": []}]
     assert {"apiKey": []} in spec["paths"]["/chats/enviarMensagemLLM"]["post"]["security"]
@@ -122,7 +137,8 @@ def test_openapi_describes_every_route(anonymous: Api) -> None:
 def test_logs_are_json_without_secrets(server: RunningServer, user: Api) -> None:
     assistant = user.new_assistant()
     user.say(assistant, "hello")
-    user.get(f"/chats/get/{assistant['api_key']}")
+    user.get(f"/documents/get/{assistant['api_key']}")
+    user.get("/chats/get/+5511987654321")
     until = time.monotonic() + 5
     while "[redacted]" not in "".join(server.log) and time.monotonic() < until:
         time.sleep(0.02)
@@ -134,6 +150,7 @@ def test_logs_are_json_without_secrets(server: RunningServer, user: Api) -> None
     assert str(user.headers["Authorization"]).removeprefix("Bearer ") not in everything
     assert SETTINGS["METRICS_TOKEN"] not in everything
     assert "[redacted]" in everything
+    assert "+5511987654321" not in everything
 
 
 def test_waitress_serve_works_too(tmp_path: Path) -> None:

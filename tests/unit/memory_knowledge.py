@@ -103,6 +103,10 @@ class MemoryPassages:
             if key[:2] == (assistant_id, document_id) and key[2] != keep_revision:
                 del self.held[key]
 
+    def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
+        """Delete the passages of one revision of a document."""
+        self.held.pop((assistant_id, document_id, revision), None)
+
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every passage of an assistant."""
         self.held = {key: held for key, held in self.held.items() if key[0] != assistant_id}

@@ -94,3 +94,9 @@ def test_plain_text_has_no_headings() -> None:
 def test_two_megabytes_of_anything_end_soon(unit: str) -> None:
     text = unit * (500_000 // len(unit))
     checked(text, markdown=True)
+
+
+def test_long_runs_of_marks_take_no_time_to_speak_of() -> None:
+    text = "Wait" + "." * 300_000 + " for it" + "!" * 300_000 + "…" * 300_000
+    pieces = cut(text, markdown=True)
+    assert "".join(text[piece.start : piece.end] for piece in pieces).replace(" ", "") == text.replace(" ", "")

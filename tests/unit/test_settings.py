@@ -63,7 +63,17 @@ def test_the_reference_systems_names_are_understood() -> None:
     assert (settings.openai_api_key, settings.openai_model) == ("key", "gpt")
     ours = Settings.from_env({"DB_URL": "mongodb://theirs", "MONGODB_URI": "mongodb://ours"})
     assert ours.mongodb_uri == "mongodb://ours"
-    assert Settings.from_env({"ALI_API_KEY": "a", "ALI_BASE_URL": "https://x"}).openai_base_url == "https://x"
+    ali = Settings.from_env({"ALI_API_KEY": "a", "ALI_BASE_URL": "https://x"})
+    assert (ali.openai_api_key, ali.openai_base_url) == ("a", "https://x")
+
+
+def test_a_key_never_goes_to_another_vendors_address() -> None:
+    mixed = Settings.from_env({"OPENAI_API_KEY": "ours", "ALI_BASE_URL": "https://x", "ALI_API_KEY": "theirs"})
+    assert (mixed.openai_api_key, mixed.openai_base_url) == ("ours", "")
+    for key, url in (("ALI_API_KEY", "ALI_BASE_URL"), ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")):
+        with pytest.raises(SettingsError) as error:
+            Settings.from_env({key: "k"})
+        assert error.value.faults == [f"{key} needs {url} beside it"]
 
 
 def test_secrets_are_not_shown() -> None:

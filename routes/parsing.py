@@ -1,0 +1,82 @@
+"""How requests are read: flask-smorest's blueprint with a stricter parser, and the converter of chat references."""
+
+import json
+from typing import Any
+
+import flask_smorest
+from flask import Request
+from webargs import core
+from webargs.flaskparser import FlaskParser
+from werkzeug.datastructures import CombinedMultiDict
+from werkzeug.routing import BaseConverter
+
+from models.errors import BadRequest, Invalid, UnsupportedFormat
+
+_DEPTH = 32
+
+
+class RequestParser(FlaskParser):
+    """Say of a body that it cannot be read, instead of taking it for an empty one."""
+
+    def load_json(self, req: Request, schema: Any) -> Any:
+        """Return the JSON body.
+
+        Raises:
+            UnsupportedFormat: there is a body, and it does not say that it is JSON.
+            BadRequest: it is no JSON, or nested too deeply.
+        """
+        body = req.get_data(cache=True)
+        if not body:
+            return core.missing
+        if not req.is_json:
+            raise UnsupportedFormat("Send JSON with Content-Type: application/json.", code="json_expected")
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest("The body is no valid JSON in UTF-8.", code="invalid_json") from error
+        if _is_deeper(value, _DEPTH):
+            raise BadRequest(f"The JSON is nested deeper than {_DEPTH} levels.", code="invalid_json")
+        return value
+
+    def load_files(self, req: Request, schema: Any) -> Any:
+        """Return files and text fields of a multipart form together, as one schema describes them.
+
+        Raises:
+            BadRequest: the form cannot be read.
+            Invalid: a field came more than once.
+        """
+        form: CombinedMultiDict[str, Any] = CombinedMultiDict([req.form, req.files])
+        if not form and req.content_length:
+            raise BadRequest("The body is no multipart form that can be read.", code="invalid_form")
+        repeated = [name for name, values in form.lists() if len(values) > 1]
+        if repeated:
+            raise Invalid("Send every field once.", errors={name: ["Sent more than once."] for name in repeated})
+        return self._makeproxy(form, schema)
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint whose views read requests with `RequestParser`."""
+
+    ARGUMENTS_PARSER = RequestParser()
+
+
+class ReferenceConverter(BaseConverter):
+    """The rest of a path, whatever is in it: a chat's id, or a channel's id with slashes and all."""
+
+    regex = "(?s:.+)"
+    part_isolating = False
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Tell whether a JSON value has more levels, without recursion."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return any(isinstance(one, dict | list) for one in level)
