@@ -52,9 +52,10 @@ from services.assistants import AssistantBelongings, AssistantService
 from services.auth import AuthPolicy, AuthService
 from services.chats import ChatService
 from services.composing import Composer, Memory
-from services.conversations import ConversationService, Journal
+from services.conversations import ConversationService
 from services.documents import DocumentService, Library
 from services.health import HealthService
+from services.journal import Journal
 from services.knowledge.fts_index import FtsIndex
 from services.knowledge.parsing import TextParser
 from services.leases import LeaseKeeper

@@ -1,17 +1,13 @@
 """The one way to get an answer. Every door calls `ConversationService.answer`."""
 
-import hashlib
-import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 
 from models.answers import AnswerEvent, Done, Inbound, Replaying, TextDelta
 from models.assistants import Assistant
 from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Timings
 from models.clock import now
-from models.conversations import Conversation, is_active
+from models.conversations import is_active
 from models.deadline import Deadline
 from models.errors import (
     CallCancelled,
@@ -24,11 +20,8 @@ from models.errors import (
 )
 from models.ids import new_id
 from services.composing import Composer, Draft
+from services.journal import Journal
 from services.leases import LeaseKeeper
-from services.news import ConversationNews
-from services.ports import ChatRepository, ConversationRepository, Locks
-
-logger = logging.getLogger("orquestra.conversations")
 
 _WAIT_SECONDS = 0.05
 _GONE = CallCancelled.code
@@ -40,16 +33,6 @@ _KINDS = {
     **dict.fromkeys(("unavailable", "store_unavailable", "storage_full", "redis_unavailable"), Unavailable),
 }
 _ANSWERED = frozenset({ChatStatus.ANSWERED, ChatStatus.MERGED})
-
-
-@dataclass(frozen=True)
-class Journal:
-    """Where messages are stored, before anybody thinks about them."""
-
-    conversations: ConversationRepository
-    chats: ChatRepository
-    locks: Locks
-    news: ConversationNews
 
 
 class ConversationService:
@@ -82,7 +65,7 @@ class ConversationService:
         """
         deadline = deadline or self.new_deadline()
         attempt = new_id()
-        chat, fresh = self._receive(inbound, attempt)
+        chat, fresh = self._journal.receive(inbound, attempt, self._leases.end_of_lease)
         if fresh and chat.status is ChatStatus.RECEIVED:
             yield from self._attempt(inbound.assistant, chat, attempt, deadline)
         elif fresh:
@@ -106,42 +89,6 @@ class ConversationService:
 
     def _claim(self, seen: Chat, attempt: str) -> bool:
         return self._journal.chats.claim(seen, attempt, self._leases.end_of_lease(), now())
-
-    def _receive(self, inbound: Inbound, attempt: str) -> tuple[Chat, bool]:
-        """Store the message; tell whether this delivery is the first."""
-        journal, assistant = self._journal, inbound.assistant
-        key = _dedupe_key(inbound)
-        if inbound.message_id is not None:
-            earlier = journal.chats.find_by_dedupe_key(assistant.id, key)
-            if earlier is not None:
-                return _same_message(earlier, inbound), False
-        chat, first = self._store(inbound, attempt, key)
-        if chat is None:
-            earlier = journal.chats.find_by_dedupe_key(assistant.id, key)
-            if earlier is None:
-                raise NotFound("The message was erased while it was being delivered.")
-            return _same_message(earlier, inbound), False
-        self._note(chat, inbound.text, chat.username, first=first)
-        return chat, True
-
-    def _store(self, inbound: Inbound, attempt: str, key: str) -> tuple[Chat | None, bool]:
-        """Store a new chat, and tell whether it begins its conversation; None if the message is there already.
-
-        A conversation that is erased between the two writes takes nothing along: the message begins a new one.
-        """
-        journal = self._journal
-        while True:
-            at = now()
-            begun = Conversation(new_id(), inbound.assistant.id, inbound.channel, at, at, username=inbound.username)
-            conversation = journal.conversations.find_or_add(begun)
-            with journal.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
-                newest = journal.chats.newest(conversation.id)
-                chat_id = new_id(after=newest.id if newest else None)
-                chat = _new_chat(inbound, conversation, attempt, key, self._leases.end_of_lease(), chat_id)
-                stored = journal.chats.add(chat)
-            if journal.conversations.get(conversation.id) is not None:
-                return (chat if stored else None), conversation.id == begun.id
-            journal.chats.delete_of_conversation(conversation.id)
 
     def _deliver_again(self, assistant: Assistant, chat: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
         """Give a later delivery the answer of the first, or take over where that attempt died or failed."""
@@ -202,7 +149,7 @@ class ConversationService:
                 return Done(self._settled(chat, deadline), replayed=True)
         stored = self._reread(chat.id)
         if stored.status is ChatStatus.ANSWERED:
-            self._note(stored, stored.response or "")
+            self._journal.note(stored, stored.response or "")
         return Done(stored)
 
     def _settled(self, chat: Chat, deadline: Deadline) -> Chat:
@@ -254,53 +201,6 @@ class ConversationService:
             ChatStatus.FAILED, provider=draft.provider, model=draft.model, timings=timings, error=failure
         )
         self._journal.chats.finish(chat.id, attempt, outcome)
-
-    def _note(self, chat: Chat, text: str, username: str | None = None, *, first: bool = False) -> None:
-        try:
-            self._journal.conversations.record_message(chat.conversation_id, text, now(), username=username)
-        except Unavailable:
-            logger.warning("a conversation's list entry is behind: the store cannot be reached")
-        tell = self._journal.news.began if first else self._journal.news.changed
-        tell(chat.assistant_id, chat.conversation_id)
-
-
-def _new_chat(
-    inbound: Inbound, conversation: Conversation, attempt: str, dedupe_key: str, lease_until: datetime, chat_id: str
-) -> Chat:
-    at = now()
-    answering = inbound.active and is_active(conversation.active, conversation.paused_until, at)
-    return Chat(
-        id=chat_id,
-        assistant_id=inbound.assistant.id,
-        conversation_id=conversation.id,
-        channel=inbound.channel,
-        dedupe_key=dedupe_key if inbound.message_id is not None else f"chat:{chat_id}",
-        status=ChatStatus.RECEIVED if answering else ChatStatus.INACTIVE,
-        created_at=at,
-        message=inbound.text,
-        username=inbound.username,
-        message_id=inbound.message_id,
-        active=answering,
-        paused_until=None if answering else conversation.paused_until,
-        lease_owner=attempt if answering else None,
-        lease_until=lease_until if answering else None,
-        attempts=1 if answering else 0,
-        metadata=inbound.metadata,
-    )
-
-
-def _dedupe_key(inbound: Inbound) -> str:
-    """Return what is equal for deliveries of the same message: message ids count within one channel only."""
-    parts = (inbound.channel.message_service, inbound.channel.id, inbound.message_id or "")
-    return "message:" + hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _same_message(chat: Chat, inbound: Inbound) -> Chat:
-    if chat.message != inbound.text:
-        raise Conflict(
-            "This message_id came with another text before. Give every message its own id.", code="message_id_reused"
-        )
-    return chat
 
 
 def _suppressed(outcome: ChatOutcome) -> ChatOutcome:

@@ -14,7 +14,8 @@ from models.documents import ScoredPassage
 from models.errors import Unavailable
 from models.paging import Page
 from services.composing import Composer, Memory
-from services.conversations import ConversationService, Journal
+from services.conversations import ConversationService
+from services.journal import Journal
 from services.leases import LeaseKeeper
 from services.news import ConversationNews
 from services.ports import Subscription

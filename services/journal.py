@@ -1,0 +1,117 @@
+"""Messages as they arrive: each is stored once, before anybody thinks about it."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from models.answers import Inbound
+from models.chats import Chat, ChatStatus
+from models.clock import now
+from models.conversations import Conversation, is_active
+from models.errors import Conflict, NotFound, Unavailable
+from models.ids import new_id
+from services.news import ConversationNews
+from services.ports import ChatRepository, ConversationRepository, Locks
+
+logger = logging.getLogger("orquestra.journal")
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Where messages are stored, before anybody thinks about them."""
+
+    conversations: ConversationRepository
+    chats: ChatRepository
+    locks: Locks
+    news: ConversationNews
+
+    def receive(self, inbound: Inbound, attempt: str, end_of_lease: Callable[[], datetime]) -> tuple[Chat, bool]:
+        """Store a message, leased to this attempt; return its chat, and whether this delivery is the first.
+
+        Raises:
+            Conflict: code `message_id_reused`, the same message id came with another text before.
+        """
+        assistant = inbound.assistant
+        key = _dedupe_key(inbound)
+        if inbound.message_id is not None:
+            earlier = self.chats.find_by_dedupe_key(assistant.id, key)
+            if earlier is not None:
+                return _same_message(earlier, inbound), False
+        chat, first = self._store(inbound, attempt, key, end_of_lease)
+        if chat is None:
+            earlier = self.chats.find_by_dedupe_key(assistant.id, key)
+            if earlier is None:
+                raise NotFound("The message was erased while it was being delivered.")
+            return _same_message(earlier, inbound), False
+        self.note(chat, inbound.text, chat.username, first=first)
+        return chat, True
+
+    def _store(
+        self, inbound: Inbound, attempt: str, key: str, end_of_lease: Callable[[], datetime]
+    ) -> tuple[Chat | None, bool]:
+        """Store a new chat, and tell whether it begins its conversation; None if the message is there already.
+
+        A conversation that is erased between the two writes takes nothing along: the message begins a new one.
+        """
+        while True:
+            at = now()
+            begun = Conversation(new_id(), inbound.assistant.id, inbound.channel, at, at, username=inbound.username)
+            conversation = self.conversations.find_or_add(begun)
+            with self.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
+                newest = self.chats.newest(conversation.id)
+                chat_id = new_id(after=newest.id if newest else None)
+                chat = _new_chat(inbound, conversation, attempt, key, end_of_lease(), chat_id)
+                stored = self.chats.add(chat)
+            if self.conversations.get(conversation.id) is not None:
+                return (chat if stored else None), conversation.id == begun.id
+            self.chats.delete_of_conversation(conversation.id)
+
+    def note(self, chat: Chat, text: str, username: str | None = None, *, first: bool = False) -> None:
+        """Bring the conversation's list entry up to date and tell who watches; neither is worth failing for."""
+        try:
+            self.conversations.record_message(chat.conversation_id, text, now(), username=username)
+            tell = self.news.began if first else self.news.changed
+            tell(chat.assistant_id, chat.conversation_id)
+        except Unavailable:
+            logger.warning("a conversation's list entry is behind: the store cannot be reached")
+
+
+def _new_chat(
+    inbound: Inbound, conversation: Conversation, attempt: str, dedupe_key: str, lease_until: datetime, chat_id: str
+) -> Chat:
+    at = now()
+    answering = inbound.active and is_active(conversation.active, conversation.paused_until, at)
+    return Chat(
+        id=chat_id,
+        assistant_id=inbound.assistant.id,
+        conversation_id=conversation.id,
+        channel=inbound.channel,
+        dedupe_key=dedupe_key if inbound.message_id is not None else f"chat:{chat_id}",
+        status=ChatStatus.RECEIVED if answering else ChatStatus.INACTIVE,
+        created_at=at,
+        message=inbound.text,
+        username=inbound.username,
+        message_id=inbound.message_id,
+        active=answering,
+        paused_until=None if answering else conversation.paused_until,
+        lease_owner=attempt if answering else None,
+        lease_until=lease_until if answering else None,
+        attempts=1 if answering else 0,
+        metadata=inbound.metadata,
+    )
+
+
+def _dedupe_key(inbound: Inbound) -> str:
+    """Return what is equal for deliveries of the same message: message ids count within one channel only."""
+    parts = (inbound.channel.message_service, inbound.channel.id, inbound.message_id or "")
+    return "message:" + hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _same_message(chat: Chat, inbound: Inbound) -> Chat:
+    if chat.message != inbound.text:
+        raise Conflict(
+            "This message_id came with another text before. Give every message its own id.", code="message_id_reused"
+        )
+    return chat
