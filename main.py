@@ -173,7 +173,7 @@ def build_services(settings: Settings) -> Services:
     leases = LeaseKeeper(held.chats)
     memory = Memory(held.chats, held.documents, held.passages, index)
     answering = ConversationService(
-        Journal(held.conversations, held.chats, locks, news),
+        Journal(held.assistants, held.conversations, held.chats, locks, news),
         Composer(memory, models, provider, settings.history_tokens),
         leases,
         settings.answer_deadline_seconds,
@@ -269,7 +269,7 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: with every fault at once.
     """
-    load_dotenv()
+    load_dotenv(".env")
     settings = Settings.from_env(os.environ)
     configure_logging(settings.log_level, settings.secrets())
     return settings

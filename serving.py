@@ -8,6 +8,7 @@ memory.
 import contextlib
 import json
 import logging
+import os
 import resource
 import secrets
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 from flask import Flask
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from routes.requests import SANE_REQUEST_ID
 from settings import Settings
@@ -62,10 +63,22 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.write(body)
 
 
+class ClosingTask(WSGITask):  # type: ignore[misc]
+    """A request whose connection is closed after its answer, once the server is on its way out."""
+
+    def build_response_header(self) -> bytes:
+        """Tell the client not to send more on this connection."""
+        if not self.channel.server.accepting:
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
+
 class ProblemChannel(HTTPChannel):  # type: ignore[misc]
     """A connection whose low-level errors are problem documents."""
 
     error_task_class = ProblemTask
+    task_class = ClosingTask
 
 
 class Server:
@@ -91,6 +104,7 @@ class Server:
         )
         self._waitress.channel_class = ProblemChannel
         self._stopping = threading.Event()
+        self._finished = threading.Event()
 
     @property
     def url(self) -> str:
@@ -106,8 +120,10 @@ class Server:
         """
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
-            if self._stopping.is_set():
+            if self._finished.is_set():
                 raise SystemExit(0)
+            if self._stopping.is_set():
+                os._exit(1)
             self._stopping.set()
             drain()
             threading.Thread(target=self._finish, name="drain", daemon=True).start()
@@ -131,6 +147,7 @@ class Server:
         while quiet < 3 and time.monotonic() < until:  # a thread that has just answered still has to put things away
             quiet = 0 if self._busy() else quiet + 1
             time.sleep(0.05)
+        self._finished.set()
         signal.raise_signal(signal.SIGTERM)
 
     def _busy(self) -> bool:

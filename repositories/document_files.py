@@ -5,8 +5,10 @@ one rename. Every step is made durable (file and folder) before the next: POSIX,
 """
 
 import errno
+import logging
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from typing import BinaryIO
 
 from models.documents import StagedFile
 from models.errors import Unavailable
+
+logger = logging.getLogger("orquestra.documents")
 
 _FILEPATH = re.compile(r"[0-9a-f]{24}/(?:prompt\.txt|knowledge/[^./\\\0][^/\\\0]*)")
 _REVISION = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -80,11 +84,13 @@ class LocalDocumentFiles:
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete the whole folder of an assistant."""
         folder = self._path(f"{assistant_id}/prompt.txt").parent
+        doomed = self._root / f".deleted-{assistant_id}-{secrets.token_hex(4)}"
         with _explained():
             try:
-                shutil.rmtree(folder)
+                folder.rename(doomed)  # at once, so that an upload that goes on does not fill what is being emptied
             except FileNotFoundError:
                 return
+            shutil.rmtree(doomed)
             _sync_folder(self._root)
 
     def staged(self) -> Iterator[StagedFile]:
@@ -130,6 +136,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        logger.warning("the document store failed", extra={"error": errno.errorcode.get(error.errno or 0, "unknown")})
         if error.errno in _FULL:
             raise Unavailable(
                 "The document store is full. Free some space, then send the file again.", code="storage_full"

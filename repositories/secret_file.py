@@ -22,7 +22,7 @@ def load_or_create_secret(directory: Path) -> str:
     """
     path = directory / _NAME
     if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(path)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:

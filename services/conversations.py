@@ -13,14 +13,13 @@ from models.errors import (
     CallCancelled,
     Conflict,
     DeadlineExceeded,
-    NotFound,
     OrquestraError,
     ProviderFailed,
     Unavailable,
 )
 from models.ids import new_id
 from services.composing import Composer, Draft
-from services.journal import Journal
+from services.journal import Journal, erased
 from services.leases import LeaseKeeper
 
 _WAIT_SECONDS = 0.05
@@ -28,7 +27,7 @@ _GONE = CallCancelled.code
 _UNSETTLED = frozenset({ChatStatus.RECEIVED, ChatStatus.FAILED})
 _KINDS = {
     DeadlineExceeded.code: DeadlineExceeded,
-    NotFound.code: NotFound,
+    erased().code: Conflict,
     OrquestraError.code: OrquestraError,
     **dict.fromkeys(("unavailable", "store_unavailable", "storage_full", "redis_unavailable"), Unavailable),
 }
@@ -171,13 +170,13 @@ class ConversationService:
         conversation = self._journal.conversations.get(chat.conversation_id)
         if conversation is None:
             self._journal.chats.delete_of_conversation(chat.conversation_id)
-            raise NotFound("The conversation was erased while its answer was being made.")
+            raise erased()
         return not is_active(conversation.active, conversation.paused_until, now())
 
     def _reread(self, chat_id: str) -> Chat:
         chat = self._journal.chats.get(chat_id)
         if chat is None:
-            raise NotFound("The message was erased while it was being answered.")
+            raise erased()
         return chat
 
     def _answered(self, draft: Draft, timings: Timings, began: float) -> ChatOutcome:

@@ -109,6 +109,9 @@ class DocumentService:
         document = self.get(caller, document_id)
         content = self._library.files.open(document.filepath)
         if content is None:
+            with self._locked(document):  # an upload may be about to put it there
+                content = self._library.files.open(document.filepath)
+        if content is None:
             raise NotFound("The document's file is gone from the folder. Upload it again.", code="file_missing")
         return document, content
 
@@ -116,11 +119,14 @@ class DocumentService:
         """Read a document's file again and replace its passages.
 
         Raises:
-            Conflict: it was replaced or deleted meanwhile; what was done then stands.
+            Conflict: it was replaced or deleted meanwhile, and what was done then stands; or the file is not the one
+                that was uploaded.
         """
         seen, stream = self.open(caller, document_id)
         with stream:
             content = stream.read()
+        if hashlib.sha256(content).hexdigest() != seen.sha256:
+            raise _changed()  # read between a record and its file, or somebody changed the file by hand
         parsed = self._parse(seen.type, seen.filename, content)
         document = _describe(seen.assistant_id, seen.type, seen.filename, content, parsed)
         with self._locked(document):

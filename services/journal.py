@@ -10,10 +10,10 @@ from models.answers import Inbound
 from models.chats import Chat, ChatStatus
 from models.clock import now
 from models.conversations import Conversation, is_active
-from models.errors import Conflict, NotFound, Unavailable
+from models.errors import Conflict, Unauthenticated, Unavailable
 from models.ids import new_id
 from services.news import ConversationNews
-from services.ports import ChatRepository, ConversationRepository, Locks
+from services.ports import AssistantRepository, ChatRepository, ConversationRepository, Locks
 
 logger = logging.getLogger("orquestra.journal")
 
@@ -22,6 +22,7 @@ logger = logging.getLogger("orquestra.journal")
 class Journal:
     """Where messages are stored, before anybody thinks about them."""
 
+    assistants: AssistantRepository
     conversations: ConversationRepository
     chats: ChatRepository
     locks: Locks
@@ -31,7 +32,9 @@ class Journal:
         """Store a message, leased to this attempt; return its chat, and whether this delivery is the first.
 
         Raises:
-            Conflict: code `message_id_reused`, the same message id came with another text before.
+            Conflict: code `message_id_reused`, the same message id came with another text before; or
+                `conversation_erased`, and the message can be sent again.
+            Unauthenticated: the assistant was deleted just now.
         """
         assistant = inbound.assistant
         key = _dedupe_key(inbound)
@@ -43,7 +46,7 @@ class Journal:
         if chat is None:
             earlier = self.chats.find_by_dedupe_key(assistant.id, key)
             if earlier is None:
-                raise NotFound("The message was erased while it was being delivered.")
+                raise erased()
             return _same_message(earlier, inbound), False
         self.note(chat, inbound.text, chat.username, first=first)
         return chat, True
@@ -64,6 +67,10 @@ class Journal:
                 chat_id = new_id(after=newest.id if newest else None)
                 chat = _new_chat(inbound, conversation, attempt, key, end_of_lease(), chat_id)
                 stored = self.chats.add(chat)
+            if self.assistants.get(inbound.assistant.id) is None:
+                self.conversations.delete(conversation.id)
+                self.chats.delete_of_conversation(conversation.id)
+                raise Unauthenticated("The assistant of this API key has been deleted.", code="api_key_invalid")
             if self.conversations.get(conversation.id) is not None:
                 return (chat if stored else None), conversation.id == begun.id
             self.chats.delete_of_conversation(conversation.id)
@@ -115,3 +122,11 @@ def _same_message(chat: Chat, inbound: Inbound) -> Chat:
             "This message_id came with another text before. Give every message its own id.", code="message_id_reused"
         )
     return chat
+
+
+def erased() -> Conflict:
+    """Return the error for a message whose conversation was erased while it was on its way."""
+    return Conflict(
+        "The conversation was erased while this message was on its way. Send it again to begin a new one.",
+        code="conversation_erased",
+    )

@@ -11,6 +11,7 @@ from models.users import Principal
 from services.ports import AssistantRepository, ConversationRepository, EventBus, Subscription
 
 TOPIC = "conversations"
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,24 @@ class ConversationNews:
             self._bus.publish(TOPIC, news)
 
     def watch(
-        self, caller: Principal, still_allowed: Callable[[], bool], check_seconds: float = 10.0
+        self, caller: Principal, still_allowed: Callable[[], bool], silent_seconds: float = 10.0
     ) -> Iterator[News | None]:
-        """Yield the news that the caller may see, and None at the start and when there were none for `check_seconds`.
+        """Yield the news that the caller may see, and None at the start and after every `silent_seconds` without any.
 
-        It ends when `still_allowed` says so, which is asked at least that often: a login that has ended hears
-        nothing more.
+        It ends when `still_allowed` says so, which is asked every second: a login that has ended hears nothing more.
 
         Raises:
             Unavailable: the event bus cannot be reached.
         """
         with self._bus.subscribe(TOPIC) as ear:
             yield None
+            silent = 0.0
             while still_allowed():
-                yield self._next_for(caller, ear, check_seconds)
+                news = self._next_for(caller, ear, _LOOK_SECONDS)
+                silent = 0.0 if news else silent + _LOOK_SECONDS
+                if news or silent >= silent_seconds:
+                    yield news
+                    silent = 0.0
 
     def _next_for(self, caller: Principal, ear: Subscription, timeout: float) -> News | None:
         """Return the next news for this caller; other people's make no difference to when."""

@@ -3,7 +3,8 @@
 from typing import Any
 
 from flask_smorest.fields import Upload
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
+from werkzeug.datastructures import FileStorage
 
 from models.documents import Document, DocumentStatus, DocumentType
 from routes.schemas.base import PageQuery, Text, Timestamp, is_object_id, not_blank
@@ -16,10 +17,16 @@ class AnyCaseEnum(fields.Enum[DocumentType]):
         return super()._deserialize(value.lower() if isinstance(value, str) else value, attr, data, **kwargs)
 
 
+def is_file(value: object) -> None:
+    """Refuse a text field in a file's place, and a form in which no file was chosen."""
+    if not isinstance(value, FileStorage) or not value.filename:
+        raise ValidationError("Choose a file.")
+
+
 class DocumentUpload(Schema):
     """A file with what it is for."""
 
-    file = Upload(required=True)
+    file = Upload(required=True, validate=is_file)
     type = AnyCaseEnum(DocumentType, by_value=True, required=True)
     assistant_id = Text(required=True, validate=is_object_id)
 

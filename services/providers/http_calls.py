@@ -137,6 +137,7 @@ def read_on(call: Call, response: httpx2.Response, endpoint: Endpoint) -> Genera
         for chunk in call.chunks(response):
             call.deadline.check()
             yield chunk
+        call.deadline.check()  # a socket that was cut may look like one that was closed properly
     except httpx2.HTTPError as error:
         call.blame_deadline(error)
         endpoint.log(logging.WARNING, "the answer broke off", repr(error))

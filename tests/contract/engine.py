@@ -88,6 +88,7 @@ class Engine:
             stores.assistants.add(self.assistant)
         self.leases = LeaseKeeper(stores.chats, lease_seconds)
         journal = Journal(
+            stores.assistants,
             stores.conversations,
             stores.chats,
             LostLocks(),

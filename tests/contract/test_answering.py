@@ -14,7 +14,14 @@ from models.clock import now
 from models.conversations import Channel
 from models.deadline import Deadline
 from models.documents import DocumentStatus, DocumentType
-from models.errors import CallCancelled, Conflict, DeadlineExceeded, NotFound, OrquestraError, ProviderFailed
+from models.errors import (
+    CallCancelled,
+    Conflict,
+    DeadlineExceeded,
+    OrquestraError,
+    ProviderFailed,
+    Unauthenticated,
+)
 from models.ids import is_id, new_id
 from models.paging import Page
 from services.providers.scripted import Item, ScriptedModel
@@ -288,9 +295,19 @@ def test_a_conversation_that_is_erased_meanwhile_stays_erased(stores: Stores) ->
         return ["to nobody"]
 
     engine = Engine(stores, ScriptedModel([erase]))
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict) as refused:
+        engine.say("hello")
+    assert refused.value.code == "conversation_erased"
+    assert engine.chats() == []
+
+
+def test_a_message_to_an_assistant_that_is_deleted_meanwhile_leaves_nothing(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([]))
+    stores.assistants.delete(engine.assistant.id)
+    with pytest.raises(Unauthenticated):
         engine.say("hello")
     assert engine.chats() == []
+    assert stores.conversations.list([engine.assistant.id], Page()).items == []
 
 
 def test_an_unconfigured_provider_fails_and_is_no_offline_answer(stores: Stores) -> None:
@@ -318,7 +335,7 @@ def test_a_message_to_a_conversation_that_is_being_erased_begins_a_new_one(store
         for _turn in range(10):
             try:
                 engine.say("hello")
-            except NotFound:
+            except Conflict:
                 pass  # erased after it had arrived: that is what erasing means
 
     with ThreadPoolExecutor(5) as pool:

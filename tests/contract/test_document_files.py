@@ -171,7 +171,7 @@ except Unavailable as error:
 """
     command = [sys.executable, "-c", program, str(root)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.stdout.strip(), done.stderr) == ("storage_full", "")
+    assert (done.stdout.strip(), done.stderr) == ("storage_full", "the document store failed\n")
     assert everything(root) == [PATH]
     assert content_of(files) == b"one"
 

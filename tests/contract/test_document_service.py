@@ -207,6 +207,16 @@ def test_a_deletion_during_a_reindex_stands(house: House) -> None:
     assert house.state() == ([], [], [])
 
 
+def test_a_reindex_that_reads_between_a_record_and_its_file_changes_nothing(house: House) -> None:
+    document = house.add(OLD)
+    (house.folder / "documents" / document.filepath).write_bytes(NEW)
+    with pytest.raises(Conflict):
+        house.service.reindex(ADMIN, document.id)
+    assert [one.passage.text.strip() for one in house.service.search(ADMIN, house.assistant.id, "deadline", 9)] == [
+        OLD.decode().strip()
+    ]
+
+
 def test_an_upload_into_an_assistant_that_is_deleted_meanwhile_leaves_nothing(house: House) -> None:
     house.parser.happens.append(lambda: house.stores.assistants.delete(house.assistant.id))
     with pytest.raises(NotFound):

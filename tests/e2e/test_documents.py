@@ -121,6 +121,9 @@ def test_missing_parts_of_an_upload_are_named(user: Api) -> None:
     assert user.post("/documents/add", data={"type": "rag", "assistant_id": assistant["_id"]}).status_code == 422
     wrong = user.post("/documents/add", data={"type": "song", "assistant_id": assistant["_id"]}, files=file)
     assert set(wrong.json()["errors"]) == {"type"}
+    for nothing in ({"file": (None, b"text")}, {"file": ("", b"text")}):
+        chosen = user.post("/documents/add", data={"type": "rag", "assistant_id": assistant["_id"]}, files=nothing)
+        assert chosen.status_code == 422, chosen.text
     broken = {"Content-Type": "multipart/form-data; boundary=B"}
     assert user.post("/documents/add", content=b"garbage", headers=broken).status_code == 400
     form = {"assistant_id": assistant["_id"], "type": "rag"}
