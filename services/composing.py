@@ -2,21 +2,22 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from models.answers import ModelRequest, Sources, TextDelta, Turn, Usage
 from models.assistants import Assistant
 from models.chats import Chat, ChatStatus, Citation, Tokens
 from models.deadline import Deadline
-from models.documents import DocumentStatus, DocumentType, Passage
-from models.errors import ProviderFailed
+from models.documents import DocumentStatus, DocumentType
+from models.errors import ProviderFailed, Unavailable
 from services.citations import CitationFilter
 from services.ports import ChatRepository, DocumentRepository, KnowledgeIndex, LanguageModel, PassageRepository
 from services.prompting import estimate_tokens, fit_history, system_text
 
 PROMPT_FILENAME = "prompt.txt"
 PASSAGES_IN_A_PROMPT = 6
+_PROMPT_READS = 5
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Composer:
         draft.provider, draft.model = model.provider, assistant.model or model.model
         question = chat.message or ""
         passages = tuple(self._memory.index.search(assistant, question, PASSAGES_IN_A_PROMPT))
-        draft.retrieval_ms = _ms_since(began)
+        draft.retrieval_ms = ms_since(began)
         request = ModelRequest(
             assistant_id=assistant.id,
             question=question,
@@ -86,7 +87,7 @@ class Composer:
         deadline.check()
         for text in self._stream(model, request, draft, deadline):
             if draft.first_token_ms is None:
-                draft.first_token_ms = _ms_since(began)
+                draft.first_token_ms = ms_since(began)
             draft.text += text
             yield TextDelta(text)
         if not draft.text.strip():
@@ -125,13 +126,14 @@ class Composer:
         return model
 
     def _instructions(self, assistant_id: str) -> str:
-        pieces: Sequence[Passage] = ()
-        while not pieces:  # a prompt that is replaced between the two reads is read again
+        for _ in range(_PROMPT_READS):  # a prompt that is replaced between the two reads is read again
             document = self._memory.documents.find(assistant_id, DocumentType.PROMPT, PROMPT_FILENAME)
             if document is None or document.status is not DocumentStatus.READY:
                 return ""
             pieces = self._memory.passages.of_document(assistant_id, document.id, document.revision)
-        return "".join(piece.text for piece in pieces)
+            if pieces:
+                return "".join(piece.text for piece in pieces)
+        raise Unavailable("The assistant's prompt cannot be read. Upload it again.", code="prompt_missing")
 
     def _history(self, assistant: Assistant, chat: Chat) -> tuple[Turn, ...]:
         if assistant.history_turns == 0:
@@ -164,5 +166,6 @@ def _estimated(request: ModelRequest, answer: str) -> Tokens:
     return Tokens(estimate_tokens(system_text(request) + turns + request.question), estimate_tokens(answer))
 
 
-def _ms_since(began: float) -> int:
+def ms_since(began: float) -> int:
+    """Return the milliseconds since a reading of `time.monotonic`."""
     return round((time.monotonic() - began) * 1000)

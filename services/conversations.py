@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from models.answers import AnswerEvent, Done, Inbound, Replaying, TextDelta
 from models.assistants import Assistant
@@ -18,7 +19,7 @@ from models.errors import (
     Unavailable,
 )
 from models.ids import new_id
-from services.composing import Composer, Draft
+from services.composing import Composer, Draft, ms_since
 from services.journal import Journal, erased
 from services.leases import LeaseKeeper
 
@@ -29,7 +30,9 @@ _KINDS = {
     DeadlineExceeded.code: DeadlineExceeded,
     erased().code: Conflict,
     OrquestraError.code: OrquestraError,
-    **dict.fromkeys(("unavailable", "store_unavailable", "storage_full", "redis_unavailable"), Unavailable),
+    **dict.fromkeys(
+        ("unavailable", "store_unavailable", "storage_full", "redis_unavailable", "prompt_missing"), Unavailable
+    ),
 }
 _ANSWERED = frozenset({ChatStatus.ANSWERED, ChatStatus.MERGED})
 
@@ -114,7 +117,7 @@ class ConversationService:
         try:
             with self._leases.keep(chat.id, attempt):
                 self._wait_for_turn(chat, deadline)
-                timings = Timings(queued_ms=_ms_since(began))
+                timings = Timings(queued_ms=ms_since(began))
                 if self._handed_over(chat):
                     outcome = ChatOutcome(ChatStatus.INACTIVE, active=False, timings=timings)
                 else:
@@ -188,9 +191,7 @@ class ConversationService:
             citations=draft.citations,
             provider=draft.provider,
             model=draft.model,
-            timings=Timings(
-                queued, draft.retrieval_ms, queued + (draft.first_token_ms or 0), total_ms=_ms_since(began)
-            ),
+            timings=Timings(queued, draft.retrieval_ms, queued + (draft.first_token_ms or 0), total_ms=ms_since(began)),
             answered_at=now(),
         )
 
@@ -203,16 +204,7 @@ class ConversationService:
 
 
 def _suppressed(outcome: ChatOutcome) -> ChatOutcome:
-    return ChatOutcome(
-        ChatStatus.SUPPRESSED,
-        response=outcome.response,
-        active=False,
-        tokens=outcome.tokens,
-        citations=outcome.citations,
-        provider=outcome.provider,
-        model=outcome.model,
-        timings=outcome.timings,
-    )
+    return replace(outcome, status=ChatStatus.SUPPRESSED, active=False, answered_at=None)
 
 
 def _is_worked_on(chat: Chat) -> bool:
@@ -224,7 +216,3 @@ def _failure(stored: ChatFailure) -> OrquestraError:
     """Return the error that the failed attempt gave its own caller."""
     kind = _KINDS.get(stored.code, ProviderFailed)
     return kind(stored.detail, code=stored.code)
-
-
-def _ms_since(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)

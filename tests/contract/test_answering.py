@@ -21,6 +21,7 @@ from models.errors import (
     OrquestraError,
     ProviderFailed,
     Unauthenticated,
+    Unavailable,
 )
 from models.ids import is_id, new_id
 from models.paging import Page
@@ -428,6 +429,11 @@ def test_the_prompt_and_the_passages_reach_the_model(stores: Stores) -> None:
     stores.passages.add([piece])
     engine.say("hello")
     assert engine.model.requests[0].instructions == "Be brief."
+    stores.passages.delete_of_document(engine.assistant.id, prompt.id)
+    with pytest.raises(Unavailable) as lost:  # and without its rules it does not speak
+        engine.say("hello")
+    assert lost.value.code == "prompt_missing"
+    assert engine.model.calls == 1
 
 
 def test_news_are_told_in_order(stores: Stores) -> None:
