@@ -5,17 +5,29 @@
 Every port with several implementations has one file in tests/contract/ that all of them pass.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol
+
+import numpy
+from numpy.typing import NDArray
 
 from models.answers import ModelEvent, ModelRequest
 from models.assistants import ApiKey, Assistant
 from models.chats import Chat, ChatFilter, ChatOutcome, Feedback
 from models.conversations import Conversation
 from models.deadline import Deadline
-from models.documents import Document, DocumentType, ParsedText, Passage, ScoredPassage, StagedFile
+from models.documents import (
+    Build,
+    Document,
+    DocumentType,
+    ParsedText,
+    Passage,
+    PublishedFile,
+    ScoredPassage,
+    StoredVersion,
+)
 from models.paging import Listing, Page
 from models.users import User
 
@@ -176,11 +188,33 @@ class DocumentRepository(Protocol):
     def list(self, assistant_ids: Sequence[str] | None, type: DocumentType | None, page: Page) -> Listing[Document]:
         """List the documents of these assistants (None: all), newest first (by id)."""
 
-    def revisions(self, assistant_id: str) -> Mapping[str, str]:
-        """Return document id -> revision of every `ready` document of type `rag`."""
+    def builds(self, assistant_id: str) -> Mapping[str, Build]:
+        """Return document id -> build of every document of type `rag` that has one, in the order of ids."""
 
-    def replace(self, document: Document, expected_revision: str) -> bool:
-        """Overwrite the record if it still has the expected revision; tell whether it did."""
+    def replace(self, document: Document, seen: Document) -> bool:
+        """Overwrite the record if it still has the revision and the build of `seen`; tell whether it did."""
+
+    def claim(self, document_id: str, owner: str, until: datetime, at: datetime) -> Document | None:
+        """Begin an attempt: make the document `indexing`, leased to this owner, one attempt more, and return it.
+
+        None, and nothing changed, unless it is `stored` or `indexing` and has no owner or one whose lease ended by
+        `at`; of several callers at once exactly one succeeds.
+        """
+
+    def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
+        """Set these fields (names of `Document`) if it has this revision and is leased to this owner; tell whether."""
+
+    def requeue(self, seen: Document, until: datetime) -> bool:
+        """Take the lease of a dead attempt away and wait until then, if owner and lease are those of `seen`."""
+
+    def unfinished(self, at: datetime, limit: int) -> Sequence[Document]:
+        """Return `stored` and `indexing` documents whose `lease_until` is None or not after `at`, oldest first."""
+
+    def without_embeddings(self, model: str, after: str | None, limit: int) -> Sequence[Document]:
+        """Return documents of type `rag` with a build and vectors of another model (or none), by id from `after` on."""
+
+    def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
+        """Note whose vectors a build has, if it is still the document's; tell whether it was."""
 
     def delete(self, document_id: str) -> bool:
         """Delete the record; tell whether it was there."""
@@ -190,51 +224,80 @@ class DocumentRepository(Protocol):
 
 
 class PassageRepository(Protocol):
-    """The passages of documents: the truth that every index is built from."""
+    """The passages of documents: the truth that every index is built from. Their revision is a document's build."""
 
     def add(self, passages: Sequence[Passage]) -> None:
         """Store new passages, all or none visible later by their revision."""
 
     def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
-        """Return one revision's passages in the order of the document."""
+        """Return one build's passages in the order of the document."""
 
     def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
-        """Delete a document's passages, but for those of one revision."""
+        """Delete a document's passages, but for those of one build."""
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
-        """Delete the passages of one revision of a document."""
+        """Delete the passages of one build of a document."""
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every passage of an assistant."""
 
 
+class VectorRepository(Protocol):
+    """Embedding vectors, kept by the digest of what was embedded: what has not changed is never embedded again."""
+
+    def add(self, assistant_id: str, document_id: str, model: str, vectors: Mapping[str, bytes]) -> None:
+        """Store vectors (digest -> float32, little-endian); those that are there already are no error."""
+
+    def of_document(self, assistant_id: str, document_id: str, model: str) -> Mapping[str, bytes]:
+        """Return a document's vectors of a model, digest -> bytes."""
+
+    def keep(self, assistant_id: str, document_id: str, model: str, digests: Collection[str]) -> None:
+        """Delete a document's vectors but for these of this model."""
+
+    def delete_of_document(self, assistant_id: str, document_id: str) -> None:
+        """Delete every vector of a document."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every vector of an assistant."""
+
+
 class DocumentFiles(Protocol):
-    """The bytes of documents, under `documents/<assistant id>/`."""
+    """The bytes of documents, under `documents/<assistant id>/`: each revision, and the newest one in its place.
+
+    A revision is written once and never changes. Publishing puts one where operators and the reference systems look
+    for it: `<assistant id>/knowledge/<name>` or `<assistant id>/prompt.txt`.
+    """
 
     def stage(self, filepath: str, revision: str, content: bytes) -> None:
-        """Write the bytes of a revision durably beside the file, not yet visible in its place.
+        """Keep the bytes of a revision durably, not yet visible in the file's place.
 
         Raises:
             Unavailable: code `storage_full` when the disk is full; nothing is left behind.
         """
 
     def publish(self, filepath: str, revision: str) -> None:
-        """Put a staged revision in the file's place, atomically. Without a staged one, do nothing."""
+        """Put a kept revision in the file's place, atomically; it is kept all the same. Without it, do nothing."""
 
     def discard(self, filepath: str, revision: str) -> None:
-        """Drop a staged revision."""
+        """Drop a kept revision; an absent one is no error."""
 
-    def open(self, filepath: str) -> BinaryIO | None:
-        """Open the published bytes for reading; None if there are none."""
+    def open(self, filepath: str, revision: str | None = None) -> BinaryIO | None:
+        """Open a kept revision for reading, or the file in its place for None; None if it is not there."""
 
-    def delete(self, filepath: str) -> None:
-        """Delete the published bytes; absent ones are no error."""
+    def delete(self, filepath: str, revisions: Iterable[str]) -> None:
+        """Delete the file and these revisions; absent ones are no error."""
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete the whole folder of an assistant."""
 
-    def staged(self) -> Iterator[StagedFile]:
-        """Yield everything that is staged, for recovery after a crash."""
+    def kept(self) -> Iterator[StoredVersion]:
+        """Yield every kept revision, for recovery after a crash."""
+
+    def published(self, assistant_id: str) -> Mapping[str, PublishedFile]:
+        """Return filepath -> file of everything that lies in its place for an assistant, whoever put it there."""
+
+    def digest(self, filepath: str) -> str | None:
+        """Return the SHA-256 of the file in its place, in hex; None if there is none."""
 
 
 class SessionRepository(Protocol):
@@ -322,17 +385,54 @@ class LanguageModel(Protocol):
 
 
 class Parser(Protocol):
-    """What reads text out of a file."""
+    """What reads the text out of a file and cuts it."""
 
     extensions: frozenset[str]
     """The lower-case extensions it reads, without the dot."""
 
-    def parse(self, filename: str, content: bytes) -> ParsedText:
-        """Return the text of a file.
+    def inspect(self, filename: str, content: bytes) -> None:
+        """Refuse at once, within milliseconds, what can be seen to be unreadable without reading it all.
 
         Raises:
             UnsupportedFormat: the extension is not one of `extensions`.
-            Invalid: code `unreadable_document` or `empty_document`, with what to do about it.
+            Invalid: as `parse`.
+        """
+
+    def parse(self, filename: str, content: bytes) -> ParsedText:
+        """Return the text of a file and its pieces, with their terms.
+
+        It bears any file: one that needs too much time or memory is given up.
+
+        Raises:
+            UnsupportedFormat: the extension is not one of `extensions`.
+            Invalid: what is wrong and what to do about it; code `unreadable_document`, `empty_document`,
+                `encrypted_document`, `scanned_document` or `document_too_complex`.
+        """
+
+
+class Embedder(Protocol):
+    """What turns texts into vectors."""
+
+    model: str
+    """The model's name; vectors of different models never meet."""
+
+    def embed(self, texts: Sequence[str], deadline: Deadline) -> NDArray[numpy.float32]:
+        """Return a row of length 1 (Euclidean) for each text, float32, shape (texts, dimensions).
+
+        Raises:
+            ProviderFailed: after bounded retries of what may pass.
+            DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
+        """
+
+
+class JobQueue(Protocol):
+    """Work for later, at least once, by any worker. The truth is in the store: a job is a nudge."""
+
+    def enqueue(self, job: str, argument: str, delay: float = 0.0) -> None:
+        """Ask for a job of this name on this argument, not before `delay` seconds have passed.
+
+        Raises:
+            Unavailable: the queue cannot be reached. Whoever asked leaves it to a sweeper.
         """
 
 
