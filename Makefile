@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EMULATORS := tests/emulators/node_modules/.installed
 
-.PHONY: help install run demo test check bench lock clean
+.PHONY: help install run worker demo test check bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ install: $(INSTALLED) ## create .venv and install the locked requirements
 
 run: $(INSTALLED) ## serve on PORT (default 8080)
 	@exec $(BIN)/python main.py
+
+worker: $(INSTALLED) ## index documents for the servers on the same stores
+	@exec $(BIN)/python main.py worker
 
 demo: $(INSTALLED) ## ask the sample assistant three questions
 	@$(BIN)/python -m bench.demo

@@ -64,6 +64,14 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _documents(text: str) -> str:
+    """Take a folder, or `s3://bucket` with an optional prefix."""
+    scheme, separator, rest = text.partition("://")
+    if separator and (scheme != "s3" or not rest.strip("/")):
+        raise ValueError("must be a folder or s3://bucket/prefix")
+    return text
+
+
 def _secret(text: str) -> str:
     if text and len(text) < 32:
         raise ValueError("must have at least 32 characters, or be empty to have one generated")
@@ -88,7 +96,15 @@ class Settings:
     port: int = _setting("8080", _integer(0, 65535), "port to listen on; 0 takes a free one")
     threads: int = _setting("128", _integer(1, 1000), "requests and streams served at the same time")
     data_dir: Path = _setting("var", _folder, "embedded stores, local indexes and generated secrets")
-    documents_url: Path = _setting("documents", _folder, "folder of the documents' files")
+    documents_url: str = _setting(
+        "documents", _documents, "where documents' files lie: a folder, or `s3://bucket/prefix`"
+    )
+    document_versions: int = _setting(
+        "10", _integer(1, 1000), "contents of a document that are kept, the current one among them"
+    )
+    job_threads: int = _setting(
+        "2", _integer(0, 64), "documents indexed at the same time in this process; 0: only in `worker` processes"
+    )
     mongodb_uri: str = _setting(
         "", _url("mongodb", "mongodb+srv"), "MongoDB; empty: embedded SQLite in DATA_DIR", secret=True
     )
@@ -116,6 +132,11 @@ class Settings:
     openai_api_key: str = _setting("", str, "key of the OpenAI-compatible endpoint", secret=True)
     openai_base_url: str = _setting("", _url("http", "https"), "OpenAI-compatible endpoint; empty: OpenAI's own")
     openai_model: str = _setting("gpt-6-luna", str, "model of assistants that name none")
+    embeddings_model: str = _setting("", str, "embeddings model for search by meaning; empty: search by words only")
+    embeddings_base_url: str = _setting(
+        "", _url("http", "https"), "OpenAI-compatible endpoint of the embeddings; empty: that of the answers"
+    )
+    embeddings_api_key: str = _setting("", str, "its key; empty: OPENAI_API_KEY", secret=True)
     core_api_base_url: str = _setting(
         "", _url("http", "https"), "core application, for `core` (`/llm/<assistant id>/query` under it)"
     )
@@ -123,6 +144,10 @@ class Settings:
     history_tokens: int = _setting(
         "4000", _integer(0, 1_000_000), "earlier turns a model sees at most, in estimated tokens"
     )
+    aws_access_key_id: str = _setting("", str, "key of S3; empty: boto3's own chain (profile, role ...)", secret=True)
+    aws_secret_access_key: str = _setting("", str, "its secret", secret=True)
+    aws_default_region: str = _setting("", str, "region of S3")
+    aws_endpoint_url: str = _setting("", _url("http", "https"), "address of another S3 (MinIO, Ceph ...); empty: AWS")
     max_upload_mb: int = _setting("50", _integer(1, 2000), "largest document, in MiB")
     messages_per_minute: int = _setting("600", _integer(0, 1_000_000), "messages to one assistant; 0: no limit")
     metrics_token: str = _setting("", str, "bearer token of /metrics; empty: /metrics is off", secret=True)
@@ -153,20 +178,36 @@ class Settings:
             except ValueError as fault:
                 faults.append(f"{setting.name.upper()} {fault}")
         settings = cls(**values)
-        if settings.language_model == "core" and not settings.core_api_base_url:
-            faults.append("CORE_API_BASE_URL is needed when LANGUAGE_MODEL=core")
-        if settings.language_model == "openai_chat" and not (settings.openai_api_key or settings.openai_base_url):
-            faults.append("OPENAI_API_KEY or OPENAI_BASE_URL is needed when LANGUAGE_MODEL=openai_chat")
-        if not settings.openai_base_url and not settings.openai_api_key:
-            pairs = (("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"), ("ALI_API_KEY", "ALI_BASE_URL"))
-            faults += [f"{key} needs {url} beside it" for key, url in pairs if key in given and url not in given]
+        faults += settings._contradictions(given)
         if faults:
             raise SettingsError(faults)
         return settings
 
+    def _contradictions(self, given: Mapping[str, str]) -> list[str]:
+        """Return what is wrong between settings that are right by themselves."""
+        faults: list[str] = []
+        if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
+            faults.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
+        if self.embeddings_model and not self.embeddings_endpoint_is_known:
+            faults.append("EMBEDDINGS_MODEL needs OPENAI_API_KEY, OPENAI_BASE_URL or EMBEDDINGS_BASE_URL beside it")
+        if self.language_model == "core" and not self.core_api_base_url:
+            faults.append("CORE_API_BASE_URL is needed when LANGUAGE_MODEL=core")
+        if self.language_model == "openai_chat" and not (self.openai_api_key or self.openai_base_url):
+            faults.append("OPENAI_API_KEY or OPENAI_BASE_URL is needed when LANGUAGE_MODEL=openai_chat")
+        if not self.openai_base_url and not self.openai_api_key:
+            pairs = (("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"), ("ALI_API_KEY", "ALI_BASE_URL"))
+            faults += [f"{key} needs {url} beside it" for key, url in pairs if key in given and url not in given]
+        return faults
+
     def secrets(self) -> list[str]:
         """Return the values that no log may show."""
         return [str(getattr(self, one.name)) for one in fields(self) if not one.repr and getattr(self, one.name)]
+
+    @property
+    def embeddings_endpoint_is_known(self) -> bool:
+        """Tell whether there is an address or a key to ask for embeddings with."""
+        own = self.embeddings_base_url or self.embeddings_api_key
+        return bool(own or self.openai_base_url or self.openai_api_key)
 
     @property
     def effective_language_model(self) -> str:

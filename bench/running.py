@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-_SERVES = re.compile(r"serves (http://\S+)")
+_SERVES = re.compile(r"serves (http://\S+)|works on (jobs)")
 _START_SECONDS = 60.0
 
 
@@ -40,11 +40,14 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
+def running_server(
+    folder: Path, env: Mapping[str, str] | None = None, command: Sequence[str] = ()
+) -> Iterator[RunningServer]:
     """Start `python main.py` on a free port with its data in `folder`, and stop it at the end.
 
     Args:
         env: settings besides; of the machine's environment only what programs need to run is passed on.
+        command: what follows `main.py`, such as `worker`, which has no address.
 
     Raises:
         RuntimeError: it did not start; the message holds its log.
@@ -52,7 +55,7 @@ def running_server(folder: Path, env: Mapping[str, str] | None = None) -> Iterat
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"}}
     settings = {"PORT": "0", "DATA_DIR": str(folder / "var"), "DOCUMENTS_URL": str(folder / "documents")}
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py")],
+        [sys.executable, str(ROOT / "main.py"), *command],
         cwd=folder,
         env={**kept, **settings, **(env or {})},
         stderr=subprocess.PIPE,
@@ -85,6 +88,6 @@ def _follow(server: RunningServer, ready: threading.Event) -> None:
         server.log.append(line)
         found = _SERVES.search(line)
         if found and not server.url:
-            server.url = found.group(1)
+            server.url = found.group(1) or found.group(2)
             ready.set()
     ready.set()

@@ -35,6 +35,7 @@ class Citation:
         passage: the quoted text; it equals the document's text[start:end].
         start: offset of its first character in the document's text, in code points.
         end: offset behind its last character.
+        page: the number of the page that its passage begins on, from 1; None where there are no pages.
     """
 
     document_id: str
@@ -42,6 +43,7 @@ class Citation:
     passage: str
     start: int
     end: int
+    page: int | None = None
 
 
 @dataclass(frozen=True)

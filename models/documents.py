@@ -85,12 +85,24 @@ class Document:
 
 
 @dataclass(frozen=True)
+class ListedDocument(Document):
+    """A document beside its file.
+
+    Attributes:
+        drift: how the file differs from what was uploaded; None when it does not.
+    """
+
+    drift: Drift | None = None
+
+
+@dataclass(frozen=True)
 class Piece:
     """A passage as cut: the text's [start:end], offsets in code points.
 
     Attributes:
         headings: the titles above it, outermost first.
-        header: of a table that was split, its first rows, where they are not in the piece itself; else "".
+        header: what the piece needs above it to be read alone, where it is not in the piece itself: the first rows of a
+            table that was split, the titles and the first cell of a wide row, the opening line of a fence; else "".
         page: the number of the page that it begins on, from 1; None where there are no pages.
         analyser: which version of the analysis made the terms; 0 for none.
         terms: what the full-text index holds for (filename and headings, text), terms separated by spaces.
@@ -149,7 +161,7 @@ class Passage:
 
     @property
     def shown(self) -> str:
-        """Return the text as a model should read it: rows of a split table under the table's header."""
+        """Return the text as a model should read it: under its header."""
         return f"{self.header}\n{self.text}" if self.header else self.text
 
 

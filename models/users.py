@@ -52,3 +52,7 @@ class Principal:
     def owner_filter(self) -> str | None:
         """Return the owner whose things this caller sees, or None for all owners."""
         return None if self.is_admin else self.user_id
+
+
+OPERATOR = Principal("", Role.ADMIN)
+"""Whoever runs commands on the machine itself; no account, and may do everything."""

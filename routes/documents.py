@@ -14,8 +14,11 @@ from routes.schemas.documents import (
     DocumentQuery,
     DocumentSchema,
     DocumentUpload,
+    DocumentVersionSchema,
     FoundPassageSchema,
+    ListedDocumentSchema,
     PathSchema,
+    RestoreSchema,
     SearchSchema,
     WaitQuery,
 )
@@ -28,19 +31,22 @@ blueprint = Blueprint("documents", __name__, url_prefix="/documents", descriptio
 @blueprint.arguments(WaitQuery, location="query")
 @blueprint.arguments(DocumentUpload, location="files")
 @blueprint.response(201, DocumentSchema)
-def add(_query: dict[str, bool], form: dict[str, Any]) -> Any:
-    """Upload a document, or replace the one of the same name."""
+def add(query: dict[str, bool], form: dict[str, Any]) -> Any:
+    """Upload a document, or replace the one of the same name; the old content answers until the new one is ready."""
     file = form.pop("file")
-    document = services().documents.add(caller(), filename=file.filename or "", content=file.read(), **form)
+    content = file.read()
+    document = services().documents.add(
+        caller(), filename=file.filename or "", content=content, wait=query["wait"], **form
+    )
     return document, {"Location": url_for("documents.get", document_id=document.id)}
 
 
 @blueprint.get("/list")
 @signed_in
 @blueprint.arguments(DocumentQuery, location="query")
-@blueprint.response(200, DocumentSchema(many=True))
+@blueprint.response(200, ListedDocumentSchema(many=True))
 def list_(query: dict[str, Any]) -> Any:
-    """List documents, newest first."""
+    """List documents, newest first, with how their files differ from what was uploaded."""
     listing = services().documents.list(caller(), query["assistant_id"], query["type"], query["page"])
     return listing.items, page_headers(listing, query["page"])
 
@@ -75,20 +81,47 @@ def download(document_id: str) -> Response:
     return response
 
 
+@blueprint.get("/text/<document_id>")
+@signed_in
+@blueprint.response(200, description="the text that answers quote, UTF-8")
+def text(document_id: str) -> Response:
+    """Return the text that answers quote: the offsets of citations count its code points."""
+    _, content = services().documents.open_text(caller(), document_id)
+    return send_file(content, "text/plain; charset=utf-8")
+
+
+@blueprint.get("/versions/<document_id>")
+@signed_in
+@blueprint.response(200, DocumentVersionSchema(many=True))
+def versions(document_id: str) -> Any:
+    """List the contents that a document has, or had, newest first."""
+    return list(services().documents.get(caller(), document_id).versions)
+
+
+@blueprint.post("/restore/<document_id>")
+@signed_in
+@blueprint.arguments(RestoreSchema)
+@blueprint.response(200, DocumentSchema)
+def restore(data: dict[str, str], document_id: str) -> Document:
+    """Make an earlier content the current one again."""
+    return services().documents.restore(caller(), document_id, data["revision"])
+
+
 @blueprint.delete("/delete/<document_id>")
 @signed_in
 @blueprint.response(204)
 def delete(document_id: str) -> None:
-    """Delete a document: from answers at once, then its file."""
+    """Delete a document with its versions: from answers at once, then its files."""
     services().documents.delete(caller(), document_id)
 
 
 @blueprint.post("/reindex/<document_id>")
 @signed_in
+@blueprint.arguments(WaitQuery, location="query")
 @blueprint.response(200, DocumentSchema)
-def reindex(document_id: str) -> Document:
-    """Read a document's file again and replace its passages."""
-    return services().documents.reindex(caller(), document_id)
+def reindex(query: dict[str, bool], document_id: str) -> Document:
+    """Read a document's file again and replace its passages; the old ones answer meanwhile."""
+    return services().documents.reindex(caller(), document_id, wait=query["wait"])
 
 
 @blueprint.post("/search")

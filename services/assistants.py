@@ -25,6 +25,7 @@ from services.ports import (
     PassageRepository,
     RateLimiter,
     UserRepository,
+    VectorRepository,
 )
 
 logger = logging.getLogger("orquestra.assistants")
@@ -38,6 +39,7 @@ class AssistantBelongings:
     chats: ChatRepository
     documents: DocumentRepository
     passages: PassageRepository
+    vectors: VectorRepository
     files: DocumentFiles
     index: KnowledgeIndex
     news: ConversationNews
@@ -132,6 +134,7 @@ class AssistantService:
         belongings.chats.delete_of_assistant(assistant_id)
         belongings.documents.delete_of_assistant(assistant_id)
         belongings.passages.delete_of_assistant(assistant_id)
+        belongings.vectors.delete_of_assistant(assistant_id)
         belongings.files.delete_of_assistant(assistant_id)
         belongings.index.forget(assistant_id)
 

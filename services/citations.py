@@ -74,7 +74,7 @@ class CitationFilter:
 def citation_of(scored: ScoredPassage) -> Citation:
     """Return the citation of a whole passage."""
     passage = scored.passage
-    return Citation(passage.document_id, passage.filename, passage.text, passage.start, passage.end)
+    return Citation(passage.document_id, passage.filename, passage.text, passage.start, passage.end, passage.page)
 
 
 def supporting(answer: str, passages: Sequence[ScoredPassage]) -> tuple[Citation, ...]:
@@ -110,7 +110,7 @@ def sentence_spans(text: str, language: str) -> Iterator[tuple[int, int]]:
 
 
 def _searched(scored: ScoredPassage) -> str:
-    return "\n".join((*scored.passage.headings, scored.passage.text))
+    return "\n".join((*scored.passage.headings, scored.passage.shown))
 
 
 def _share(words: Sequence[QueryWord], terms: frozenset[str]) -> float:

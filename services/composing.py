@@ -1,6 +1,7 @@
 """Composing an answer: prompt document, passages, history and message go to a model, text and sources come back."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,12 +9,16 @@ from dataclasses import dataclass, field
 from models.answers import ModelRequest, Sources, TextDelta, Turn, Usage
 from models.assistants import Assistant
 from models.chats import Chat, ChatStatus, Citation, Tokens
+from models.clock import now
 from models.deadline import Deadline
-from models.documents import DocumentStatus, DocumentType
-from models.errors import ProviderFailed, Unavailable
+from models.documents import DocumentType
+from models.errors import Invalid, ProviderFailed, Unavailable
+from services import templates
 from services.citations import CitationFilter
 from services.ports import ChatRepository, DocumentRepository, KnowledgeIndex, LanguageModel, PassageRepository
 from services.prompting import estimate_tokens, fit_history, system_text
+
+logger = logging.getLogger("orquestra.composing")
 
 PROMPT_FILENAME = "prompt.txt"
 PASSAGES_IN_A_PROMPT = 6
@@ -76,7 +81,7 @@ class Composer:
         request = ModelRequest(
             assistant_id=assistant.id,
             question=question,
-            instructions=self._instructions(assistant.id),
+            instructions=self._instructions(assistant, chat),
             passages=passages,
             history=self._history(assistant, chat),
             model=assistant.model,
@@ -125,12 +130,22 @@ class Composer:
             )
         return model
 
-    def _instructions(self, assistant_id: str) -> str:
+    def _instructions(self, assistant: Assistant, chat: Chat) -> str:
+        """Return the prompt with the chat's values; one that is no template is used as it stands."""
+        prompt = self._prompt(assistant.id)
+        values = templates.PromptValues(chat.username or "", chat.channel.message_service, now().date(), assistant.name)
+        try:
+            return templates.render(prompt, values)
+        except Invalid:  # it was stored before templates were checked
+            logger.warning("a prompt is no valid template; upload it again", extra={"assistant_id": assistant.id})
+            return prompt
+
+    def _prompt(self, assistant_id: str) -> str:
         for _ in range(_PROMPT_READS):  # a prompt that is replaced between the two reads is read again
             document = self._memory.documents.find(assistant_id, DocumentType.PROMPT, PROMPT_FILENAME)
-            if document is None or document.status is not DocumentStatus.READY:
+            if document is None or not document.build:
                 return ""
-            pieces = self._memory.passages.of_document(assistant_id, document.id, document.revision)
+            pieces = self._memory.passages.of_document(assistant_id, document.id, document.build)
             if pieces:
                 return "".join(piece.text for piece in pieces)
         raise Unavailable("The assistant's prompt cannot be read. Upload it again.", code="prompt_missing")

@@ -115,7 +115,7 @@ class ConversationService:
         timings = Timings()
         ended = False
         try:
-            with self._leases.keep(chat.id, attempt):
+            with self._leases.keep(lambda until: self._journal.chats.renew([chat.id], attempt, until)):
                 self._wait_for_turn(chat, deadline)
                 timings = Timings(queued_ms=ms_since(began))
                 if self._handed_over(chat):

@@ -1,31 +1,32 @@
-"""Leases: how the servers know that an attempt at an answer is still alive."""
+"""Leases: how the servers know that an attempt at something is still alive."""
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from models.clock import now
 from models.errors import OrquestraError
-from services.ports import ChatRepository
 
 logger = logging.getLogger("orquestra.leases")
+
+Renewal = Callable[[datetime], object]
+"""Prolongs one lease until a point in time."""
 
 
 class LeaseKeeper:
     """Renew the leases of this process's attempts from one thread, started with the first of them.
 
-    A process that dies stops renewing, so its chats can be taken over when the lease ends.
+    A process that dies stops renewing, so its work can be taken over when the lease ends.
 
     Args:
         seconds: how long a lease holds without being renewed; it is renewed three times as often.
     """
 
-    def __init__(self, chats: ChatRepository, seconds: float = 15.0) -> None:
-        self._chats = chats
+    def __init__(self, seconds: float = 15.0) -> None:
         self.seconds = seconds
-        self._held: dict[str, str] = {}
+        self._held: dict[object, Renewal] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -35,10 +36,11 @@ class LeaseKeeper:
         return now() + timedelta(seconds=self.seconds)
 
     @contextmanager
-    def keep(self, chat_id: str, owner: str) -> Iterator[None]:
-        """Renew the lease of an attempt (owner) on a chat while the block runs."""
+    def keep(self, renewal: Renewal) -> Iterator[None]:
+        """Renew a lease while the block runs."""
+        key = object()
         with self._lock:
-            self._held[owner] = chat_id
+            self._held[key] = renewal
             if self._thread is None:
                 self._thread = threading.Thread(target=self._renew_all, name="leases", daemon=True)
                 self._thread.start()
@@ -46,7 +48,7 @@ class LeaseKeeper:
             yield
         finally:
             with self._lock:
-                del self._held[owner]
+                del self._held[key]
 
     def close(self) -> None:
         """Stop renewing."""
@@ -57,9 +59,9 @@ class LeaseKeeper:
     def _renew_all(self) -> None:
         while not self._closed.wait(self.seconds / 3):
             with self._lock:
-                held = list(self._held.items())
-            for owner, chat_id in held:
+                held = list(self._held.values())
+            for renewal in held:
                 try:
-                    self._chats.renew([chat_id], owner, self.end_of_lease())
+                    renewal(self.end_of_lease())
                 except OrquestraError as error:
                     logger.warning("a lease could not be renewed", extra={"code": error.code})

@@ -232,8 +232,8 @@ class PassageRepository(Protocol):
     def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
         """Return one build's passages in the order of the document."""
 
-    def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
-        """Delete a document's passages, but for those of one build."""
+    def delete_of_document(self, assistant_id: str, document_id: str, *, before: str | None = None) -> None:
+        """Delete a document's passages, or those of the builds that are older than one: ids sort by time."""
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
         """Delete the passages of one build of a document."""

@@ -66,6 +66,7 @@ def _rules(request: ModelRequest) -> str:
 
 def _passage(number: int, scored: ScoredPassage) -> str:
     passage = scored.passage
-    source = " > ".join((passage.filename, *passage.headings)).replace('"', "'").replace("\n", " ")
-    text = passage.text.strip().replace("</passage", "</ passage")
+    place = passage.filename if passage.page is None else f"{passage.filename}, page {passage.page}"
+    source = " > ".join((place, *passage.headings)).replace('"', "'").replace("\n", " ")
+    text = passage.shown.strip().replace("</passage", "</ passage")
     return f'<passage number="{number}" source="{source}">\n{text}\n</passage>'

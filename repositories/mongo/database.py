@@ -43,10 +43,25 @@ INDEXES = {
         _index("assistant_id", "_id"),
         _index("status", "lease_until"),
     ),
-    "documents": (_index("assistant_id", "type", "filename", unique=True), _index("assistant_id", "_id")),
-    "passages": (_index("assistant_id", "document_id"),),
+    "documents": (
+        _index("assistant_id", "type", "filename", unique=True),
+        _index("assistant_id", "_id"),
+        _index("assistant_id", "type", "_id", "build", "embeddings_model"),
+        _index("status", "lease_until"),
+        _index("type", "embeddings_model", "_id"),
+    ),
+    "passages": (_index("assistant_id", "document_id", "revision", "position"),),
+    "vectors": (_index("assistant_id", "document_id", "model", "digest", unique=True),),
 }
 """The indexes of each collection."""
+
+_WITHOUT_BUILD = {"type": {"$in": ["rag", "prompt"]}, "embeddings_model": None}
+"""Documents from before there were builds; an index finds them."""
+
+_FIRST_BUILD = [
+    {"$set": {"build": {"$cond": [{"$eq": ["$status", "ready"]}, "$revision", ""]}, "embeddings_model": ""}}
+]
+"""Their passages were stored under the revision and used while the document was `ready`."""
 
 
 class MongoDatabase:
@@ -84,7 +99,9 @@ class MongoDatabase:
         return self._database[name]
 
     def ensure_indexes(self) -> None:
-        """Create the indexes that are absent; safe to call at every start, from several servers.
+        """Create the indexes that are absent and bring older documents up to date.
+
+        It is safe to call at every start, from several servers.
 
         Raises:
             Unavailable: MongoDB does not answer, or what is stored contradicts a unique index.
@@ -92,6 +109,7 @@ class MongoDatabase:
         with store_errors():
             for name, indexes in INDEXES.items():
                 self._database[name].create_indexes(list(indexes))
+            self._database["documents"].update_many(_WITHOUT_BUILD, _FIRST_BUILD)
 
     def ping(self) -> str:
         """Return the server's name and version.

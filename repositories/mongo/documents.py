@@ -1,12 +1,19 @@
 """The records of documents in MongoDB."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from models.documents import Document, DocumentType
+from pymongo import ASCENDING
+
+from models.documents import Build, Document, DocumentType
 from models.paging import Listing, Page
 from repositories.codec import DOCUMENTS
 from repositories.mongo.database import Documents, store_errors
-from repositories.mongo.table import Table, behind, by_id, of_assistants
+from repositories.mongo.table import Filter, Table, behind, by_id, key, of_assistants
+
+_UNFINISHED: Filter = {"status": {"$in": ["stored", "indexing"]}}
+_ANSWERING: Filter = {"type": "rag", "build": {"$gt": ""}}
+_OLDEST = (("_id", ASCENDING),)
 
 
 class MongoDocumentRepository:
@@ -32,19 +39,52 @@ class MongoDocumentRepository:
         where = of_assistants(assistant_ids) | ({} if type is None else {"type": type.value})
         return self._documents.page(where, behind(page), page)
 
-    def revisions(self, assistant_id: str) -> Mapping[str, str]:
-        """Return document id -> revision of every `ready` document of type `rag`."""
-        where = {"assistant_id": assistant_id, "type": "rag", "status": "ready"}
+    def builds(self, assistant_id: str) -> Mapping[str, Build]:
+        """Return document id -> build of every document of type `rag` that has one, in the order of ids."""
+        where = {"assistant_id": assistant_id, **_ANSWERING}
         with store_errors():
-            cursor = self._documents.collection.find(where, {"revision": True})
-            return {str(fields["_id"]): fields["revision"] for fields in cursor}
+            cursor = self._documents.collection.find(where, {"build": True, "embeddings_model": True}, sort=_OLDEST)
+            return {str(fields["_id"]): Build(fields["build"], fields["embeddings_model"]) for fields in cursor}
 
-    def replace(self, document: Document, expected_revision: str) -> bool:
-        """Overwrite the record if it still has the expected revision; tell whether it did."""
-        where = by_id(document.id) | {"revision": expected_revision}
+    def replace(self, document: Document, seen: Document) -> bool:
+        """Overwrite the record if it still has the revision and the build of `seen`; tell whether it did."""
+        where = by_id(document.id) | {"revision": seen.revision, "build": seen.build}
         with store_errors():
             replaced = self._documents.collection.replace_one(where, self._documents.fields(document))
             return replaced.matched_count == 1
+
+    def claim(self, document_id: str, owner: str, until: datetime, at: datetime) -> Document | None:
+        """Begin an attempt, if the document waits for one and nobody works on it; return it."""
+        free = {"$or": [{"lease_owner": None}, {"lease_until": {"$lte": at}}]}
+        changes = {"status": "indexing", "lease_owner": owner, "lease_until": until}
+        if not self._documents.update(by_id(document_id) | _UNFINISHED | free, changes, {"attempts": 1}):
+            return None
+        return self._documents.first(by_id(document_id) | {"lease_owner": owner})
+
+    def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
+        """Set these fields (names of `Document`) if it has this revision and is leased to this owner; tell whether."""
+        return self._documents.update(by_id(document_id) | {"revision": revision, "lease_owner": owner}, changes)
+
+    def requeue(self, seen: Document, until: datetime) -> bool:
+        """Take the lease of a dead attempt away and wait until then, if owner and lease are those of `seen`."""
+        dead = {"lease_owner": seen.lease_owner, "lease_until": seen.lease_until}
+        return self._documents.update(by_id(seen.id) | _UNFINISHED | dead, {"lease_owner": None, "lease_until": until})
+
+    def unfinished(self, at: datetime, limit: int) -> Sequence[Document]:
+        """Return `stored` and `indexing` documents whose `lease_until` is None or not after `at`, oldest first."""
+        where = _UNFINISHED | {"$or": [{"lease_until": None}, {"lease_until": {"$lte": at}}]}
+        return self._documents.all(where, _OLDEST, limit)
+
+    def without_embeddings(self, model: str, after: str | None, limit: int) -> Sequence[Document]:
+        """Return documents of type `rag` with a build and vectors of another model (or none), by id from `after` on."""
+        where = _ANSWERING | {"embeddings_model": {"$ne": model}}
+        if after is not None:
+            where["_id"] = {"$gt": key(after)}
+        return self._documents.all(where, _OLDEST, limit)
+
+    def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
+        """Note whose vectors a build has, if it is still the document's; tell whether it was."""
+        return self._documents.update(by_id(document_id) | {"build": build}, {"embeddings_model": model})
 
     def delete(self, document_id: str) -> bool:
         """Delete the record; tell whether it was there."""

@@ -9,6 +9,9 @@ from repositories.codec import PASSAGES
 from repositories.mongo.database import Documents, store_errors
 from repositories.mongo.table import Filter, Table
 
+_BATCH = 1000
+"""So many passages are sent by one command, which then ends well within the time for an answer."""
+
 
 class MongoPassageRepository:
     """Implement `PassageRepository`."""
@@ -18,23 +21,23 @@ class MongoPassageRepository:
 
     def add(self, passages: Sequence[Passage]) -> None:
         """Store new passages, all or none visible later by their revision."""
-        if not passages:
-            return
-        with store_errors():
-            self._passages.collection.insert_many([self._passages.fields(passage) for passage in passages])
+        for start in range(0, len(passages), _BATCH):
+            batch = [self._passages.fields(passage) for passage in passages[start : start + _BATCH]]
+            with store_errors():
+                self._passages.collection.insert_many(batch, ordered=False)
 
     def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
-        """Return one revision's passages in the order of the document."""
+        """Return one build's passages in the order of the document."""
         where = _document(assistant_id, document_id) | {"revision": revision}
         return self._passages.all(where, [("position", ASCENDING)])
 
-    def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
-        """Delete a document's passages, but for those of one revision."""
-        kept = {} if keep_revision is None else {"revision": {"$ne": keep_revision}}
-        self._passages.delete_all(_document(assistant_id, document_id) | kept)
+    def delete_of_document(self, assistant_id: str, document_id: str, *, before: str | None = None) -> None:
+        """Delete a document's passages, or those of the builds that are older than one: ids sort by time."""
+        older = {} if before is None else {"revision": {"$lt": before}}
+        self._passages.delete_all(_document(assistant_id, document_id) | older)
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
-        """Delete the passages of one revision of a document."""
+        """Delete the passages of one build of a document."""
         self._passages.delete_all(_document(assistant_id, document_id) | {"revision": revision})
 
     def delete_of_assistant(self, assistant_id: str) -> None:

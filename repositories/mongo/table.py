@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from bson import ObjectId
 from pymongo import DESCENDING
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from models.ids import is_id
 from models.paging import Listing, Page
@@ -18,6 +18,9 @@ Order = Sequence[tuple[str, int]]
 
 _BATCH = 1000
 """So many items are deleted by one command, which then ends well within the time for an answer."""
+
+_DUPLICATE_KEY = 11000
+"""The server's code for what a unique index has already."""
 
 NEWEST: Order = (("_id", DESCENDING),)
 """The order of most lists: by id, which is by time."""
@@ -43,6 +46,26 @@ def of_assistants(assistant_ids: Sequence[str] | None) -> Filter:
 def behind(page: Page) -> Filter:
     """Return the filter of what follows the page before, newest first."""
     return {} if page.after is None else {"_id": {"$lt": key(page.after)}}
+
+
+def delete_all(collection: Documents, where: Filter) -> None:
+    """Delete everything that passes the filter, some at a time."""
+    with store_errors():
+        while found := collection.find(where, {"_id": True}, limit=_BATCH).to_list():
+            some = {"_id": {"$in": [fields["_id"] for fields in found]}} if len(found) == _BATCH else {}
+            collection.delete_many(where | some)
+
+
+def insert_absent(collection: Documents, documents: Sequence[dict[str, Any]]) -> None:
+    """Insert what no unique index has already."""
+    with store_errors():
+        try:
+            collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            failures = error.details
+            others = [failure for failure in failures["writeErrors"] if failure["code"] != _DUPLICATE_KEY]
+            if others or failures["writeConcernErrors"]:
+                raise
 
 
 class Table(Generic[Item]):
@@ -106,9 +129,7 @@ class Table(Generic[Item]):
 
     def delete_all(self, where: Filter) -> None:
         """Delete every item that passes the filter."""
-        with store_errors():
-            while found := self.collection.find(where, {"_id": True}, limit=_BATCH).to_list():
-                self.collection.delete_many(where | {"_id": {"$in": [fields["_id"] for fields in found]}})
+        delete_all(self.collection, where)
 
     def fields(self, item: Item) -> dict[str, Any]:
         """Return an item as it is stored."""

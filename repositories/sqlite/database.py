@@ -103,7 +103,7 @@ class SqliteDatabase:
         _use_wal(self._writer)
         with self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
-            found = schema.create(self._writer)
+            found = schema.prepare(self._writer)
         if found > schema.VERSION:
             raise Unavailable(
                 f"{self._path.name} was written by a newer Orquestra. Start that version, or restore a backup.",

@@ -1,12 +1,16 @@
 """The records of documents in the embedded store."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from models.documents import Document, DocumentType
+from models.documents import Build, Document, DocumentType
 from models.paging import Listing, Page
-from repositories.codec import DOCUMENTS
+from repositories.codec import DOCUMENTS, stamp
 from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.table import ALL, Table, Where, by_id
+
+_UNFINISHED = "status IN ('stored', 'indexing')"
+_ANSWERING = "type = 'rag' AND build <> ''"
 
 
 class SqliteDocumentRepository:
@@ -35,17 +39,53 @@ class SqliteDocumentRepository:
         follow = ALL if page.after is None else Where("id < ?", (page.after,))
         return self._documents.page(assistant_ids, where, page, follow=follow)
 
-    def revisions(self, assistant_id: str) -> Mapping[str, str]:
-        """Return document id -> revision of every `ready` document of type `rag`."""
-        ready = "assistant_id = ? AND type = 'rag' AND status = 'ready'"
+    def builds(self, assistant_id: str) -> Mapping[str, Build]:
+        """Return document id -> build of every document of type `rag` that has one, in the order of ids."""
+        select = "SELECT id, build, embeddings_model FROM documents"
         with self._documents.database.read() as connection:
-            rows = connection.execute(f"SELECT id, revision FROM documents WHERE {ready} ORDER BY id", (assistant_id,))
-            return dict(rows.fetchall())
+            rows = connection.execute(f"{select} WHERE assistant_id = ? AND {_ANSWERING} ORDER BY id", (assistant_id,))
+            return {document_id: Build(build, model) for document_id, build, model in rows}
 
-    def replace(self, document: Document, expected_revision: str) -> bool:
-        """Overwrite the record if it still has the expected revision; tell whether it did."""
-        where = by_id(document.id) & Where("revision = ?", (expected_revision,))
+    def replace(self, document: Document, seen: Document) -> bool:
+        """Overwrite the record if it still has the revision and the build of `seen`; tell whether it did."""
+        where = by_id(document.id) & Where("revision = ? AND build = ?", (seen.revision, seen.build))
         return self._documents.replace(document, where) == 1
+
+    def claim(self, document_id: str, owner: str, until: datetime, at: datetime) -> Document | None:
+        """Begin an attempt, if the document waits for one and nobody works on it; return it."""
+        free = Where(f"{_UNFINISHED} AND (lease_owner IS NULL OR lease_until <= ?)", (stamp(at),))
+        where = by_id(document_id)
+        changes = {"status": "indexing", "lease_owner": owner, "lease_until": until}
+        with self._documents.database.write() as connection:
+            if not self._documents.update_within(connection, where & free, changes, {"attempts": 1}):
+                return None
+            return self._documents.get_within(connection, where)
+
+    def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
+        """Set these fields (names of `Document`) if it has this revision and is leased to this owner; tell whether."""
+        held = Where("revision = ? AND lease_owner = ?", (revision, owner))
+        return self._documents.update(by_id(document_id) & held, changes) == 1
+
+    def requeue(self, seen: Document, until: datetime) -> bool:
+        """Take the lease of a dead attempt away and wait until then, if owner and lease are those of `seen`."""
+        lease = (seen.lease_owner, seen.lease_until and stamp(seen.lease_until))
+        dead = Where(f"{_UNFINISHED} AND lease_owner IS ? AND lease_until IS ?", lease)
+        return self._documents.update(by_id(seen.id) & dead, {"lease_owner": None, "lease_until": until}) == 1
+
+    def unfinished(self, at: datetime, limit: int) -> Sequence[Document]:
+        """Return `stored` and `indexing` documents whose `lease_until` is None or not after `at`, oldest first."""
+        where = Where(f"{_UNFINISHED} AND (lease_until IS NULL OR lease_until <= ?)", (stamp(at),))
+        return self._documents.all(where, f"ORDER BY id LIMIT {limit:d}")
+
+    def without_embeddings(self, model: str, after: str | None, limit: int) -> Sequence[Document]:
+        """Return documents of type `rag` with a build and vectors of another model (or none), by id from `after` on."""
+        where = Where(f"{_ANSWERING} AND embeddings_model <> ? AND id > ?", (model, after or ""))
+        return self._documents.all(where, f"ORDER BY id LIMIT {limit:d}")
+
+    def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
+        """Note whose vectors a build has, if it is still the document's; tell whether it was."""
+        where = by_id(document_id) & Where("build = ?", (build,))
+        return self._documents.update(where, {"embeddings_model": model}) == 1
 
     def delete(self, document_id: str) -> bool:
         """Delete the record; tell whether it was there."""

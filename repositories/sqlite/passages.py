@@ -10,32 +10,34 @@ from repositories.sqlite.table import Table, Where
 
 
 class SqlitePassageRepository:
-    """Implement `PassageRepository`."""
+    """Implement `PassageRepository`.
+
+    What it adds is not synced: passages count once a record names their build, and that is written later and synced.
+    """
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._passages = Table(database, "passages", PASSAGES)
 
     def add(self, passages: Sequence[Passage]) -> None:
         """Store new passages, all or none visible later by their revision."""
-        with self._passages.database.write() as connection:
-            for passage in passages:
-                if not self._passages.add(connection, passage.id, passage):
-                    raise Unavailable("The passages could not be stored. Try again.", code="store_unavailable")
+        added = self._passages.add_all({passage.id: passage for passage in passages}, synced=False)
+        if added < len(passages):
+            raise Unavailable("The passages could not be stored. Try again.", code="store_unavailable")
 
     def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
-        """Return one revision's passages in the order of the document."""
+        """Return one build's passages in the order of the document."""
         where = _document(assistant_id, document_id) & Where("revision = ?", (revision,))
         return self._passages.all(where, "ORDER BY position")
 
-    def delete_of_document(self, assistant_id: str, document_id: str, *, keep_revision: str | None = None) -> None:
-        """Delete a document's passages, but for those of one revision."""
+    def delete_of_document(self, assistant_id: str, document_id: str, *, before: str | None = None) -> None:
+        """Delete a document's passages, or those of the builds that are older than one: ids sort by time."""
         where = _document(assistant_id, document_id)
-        if keep_revision is not None:
-            where = where & Where("revision <> ?", (keep_revision,))
+        if before is not None:
+            where = where & Where("revision < ?", (before,))
         self._passages.delete_all(where)
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
-        """Delete the passages of one revision of a document."""
+        """Delete the passages of one build of a document."""
         self._passages.delete_all(_document(assistant_id, document_id) & Where("revision = ?", (revision,)))
 
     def delete_of_assistant(self, assistant_id: str) -> None:

@@ -2,10 +2,10 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
-
-import msgspec
 
 from models.paging import Listing, Page
 from repositories.codec import Codec, plain_value, to_json
@@ -18,7 +18,7 @@ _MERGED = 200
 
 
 _BATCH = 1000
-"""So many items are deleted in one transaction."""
+"""So many items are inserted or deleted in one transaction, so that other writers get their turns."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,28 @@ class Table(Generic[Item]):
 
     def all(self, where: Where, order: str = "") -> list[Item]:
         """Return the items that meet the condition."""
-        with self.database.read() as connection:
-            rows = self._select(connection, where, order)
-        return [self.decode(body) for body in rows]
+        with self.database.read() as connection, closing(self._select(connection, where, order)) as rows:
+            return [self.decode(body) for (body,) in rows]
 
     def get_within(self, connection: sqlite3.Connection, where: Where) -> Item | None:
         """Return an item within a transaction."""
-        rows = self._select(connection, where, "LIMIT 1")
-        return self.decode(rows[0]) if rows else None
+        row = self._select(connection, where, "LIMIT 1").fetchone()
+        return self.decode(row[0]) if row else None
 
     def add(self, connection: sqlite3.Connection, item_id: str, item: Item) -> bool:
         """Insert an item; False if a unique index has it already."""
         statement = f"INSERT INTO {self._name} (id, body) VALUES (?, ?) ON CONFLICT DO NOTHING"
         return connection.execute(statement, (item_id, to_json(self._codec.plain(item)))).rowcount == 1
+
+    def add_all(self, items: Mapping[str, Item], *, synced: bool = True) -> int:
+        """Insert items by their ids, some at a time; return how many no unique index had already."""
+        statement = f"INSERT INTO {self._name} (id, body) VALUES (?, ?) ON CONFLICT DO NOTHING"
+        waiting = iter(items.items())
+        added = 0
+        while rows := [(item_id, to_json(self._codec.plain(item))) for item_id, item in islice(waiting, _BATCH)]:
+            with self.database.write(synced=synced) as connection:
+                added += connection.executemany(statement, rows).rowcount
+        return added
 
     def replace(self, item: Item, where: Where) -> int:
         """Overwrite the item that meets the condition; return how many did."""
@@ -109,7 +118,7 @@ class Table(Generic[Item]):
             expressions.append(f", '$.{field}', json(?)")
             values.append(to_json(plain_value(value)))
         for field, step in (add or {}).items():
-            expressions.append(f", '$.{field}', json_extract(body, '$.{field}') + ?")
+            expressions.append(f", '$.{field}', coalesce(json_extract(body, '$.{field}'), 0) + ?")
             values.append(step)
         statement = f"UPDATE {self._name} SET body = json_set(body{''.join(expressions)}) WHERE {where.sql}"
         return connection.execute(statement, (*values, *where.values)).rowcount
@@ -120,7 +129,7 @@ class Table(Generic[Item]):
             return self.delete_within(connection, where)
 
     def delete_all(self, where: Where) -> None:
-        """Delete the items that meet the condition, some at a time, so that other writers get their turns."""
+        """Delete the items that meet the condition, some at a time."""
         some = f"SELECT id FROM {self._name} WHERE {where.sql} LIMIT {_BATCH}"
         deleted = _BATCH
         while deleted == _BATCH:
@@ -171,11 +180,10 @@ class Table(Generic[Item]):
 
     def decode(self, body: str) -> Item:
         """Return the item in a row."""
-        return self._codec.item(msgspec.json.decode(body))
+        return self._codec.item_of_json(body)
 
-    def _select(self, connection: sqlite3.Connection, where: Where, order: str) -> list[str]:
-        statement = f"SELECT body FROM {self._name} WHERE {where.sql} {order}"
-        return [body for (body,) in connection.execute(statement, where.values)]
+    def _select(self, connection: sqlite3.Connection, where: Where, order: str) -> sqlite3.Cursor:
+        return connection.execute(f"SELECT body FROM {self._name} WHERE {where.sql} {order}", where.values)
 
     def _count(self, connection: sqlite3.Connection, where: Where) -> int:
         (count,) = connection.execute(f"SELECT count(*) FROM {self._name} WHERE {where.sql}", where.values).fetchone()

@@ -115,13 +115,17 @@ class TokenCountsSchema(Schema):
 
 
 class CitationSchema(Schema):
-    """A place in a document: `passage` is the document's text from `start` to `end`, in code points."""
+    """A place in a document: `passage` is the document's text from `start` to `end`, in code points.
+
+    `page` counts from 1 and is null for formats without pages.
+    """
 
     document_id = fields.String()
     filename = fields.String()
     passage = fields.String()
     start = fields.Integer()
     end = fields.Integer()
+    page = fields.Integer(allow_none=True)
 
 
 class TimingsSchema(Schema):

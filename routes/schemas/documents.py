@@ -6,7 +6,7 @@ from flask_smorest.fields import Upload
 from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.datastructures import FileStorage
 
-from models.documents import Document, DocumentStatus, DocumentType
+from models.documents import Document, DocumentStatus, DocumentType, Drift
 from routes.schemas.base import PageQuery, Text, Timestamp, is_object_id, not_blank
 
 
@@ -61,11 +61,38 @@ class DocumentSchema(Schema):
     sha256 = fields.String()
     status = fields.Enum(DocumentStatus, by_value=True)
     error = fields.String(allow_none=True)
+    error_code = fields.String(allow_none=True)
     progress = fields.Float()
+    retries = fields.Function(lambda document: max(0, document.attempts - 1), metadata={"type": "integer"})
     passages = fields.Integer()
     language = fields.String()
+    embeddings_model = fields.Function(
+        lambda document: document.embeddings_model or None, metadata={"type": ["string", "null"]}
+    )
+    revision = fields.String()
     createdAt = Timestamp(attribute="created_at")
     updatedAt = Timestamp(attribute="updated_at")
+
+
+class ListedDocumentSchema(DocumentSchema):
+    """A document beside its file: `drift` is `missing` or `changed` when the file is not what was uploaded."""
+
+    drift = fields.Enum(Drift, by_value=True, allow_none=True)
+
+
+class DocumentVersionSchema(Schema):
+    """A content that a document has, or had."""
+
+    revision = fields.String()
+    size = fields.Integer()
+    sha256 = fields.String()
+    createdAt = Timestamp(attribute="created_at")
+
+
+class RestoreSchema(Schema):
+    """The version to make the current one again."""
+
+    revision = Text(required=True, validate=is_object_id)
 
 
 class PathSchema(Schema):
@@ -89,6 +116,8 @@ class FoundPassageSchema(Schema):
     filename = fields.String(attribute="passage.filename")
     passage = fields.String(attribute="passage.text")
     headings = fields.List(fields.String(), attribute="passage.headings")
+    header = fields.String(attribute="passage.header")
+    page = fields.Integer(attribute="passage.page", allow_none=True)
     start = fields.Integer(attribute="passage.start")
     end = fields.Integer(attribute="passage.end")
     score = fields.Float()

@@ -39,6 +39,9 @@ _CJK_FUNCTION_WORDS = re.compile(
 )
 _kept = threading.local()
 
+ANALYSER = 1
+"""Which version of the analysis this is. Count it up whenever the terms of some text change, `fold`'s part included."""
+
 
 @dataclass(frozen=True)
 class QueryWord:
@@ -63,6 +66,17 @@ def index_terms(text: str, language: str) -> list[str]:
             words.extend(part for part in _PART.findall(token))
             words.extend(_wholes(token))
     return _stem((word[:_LONGEST] for word in words), language)
+
+
+def passage_terms(filename: str, headings: Iterable[str], header: str, text: str, language: str) -> tuple[str, str]:
+    """Return what the full-text index holds for a passage: the terms of its titles and of what a model is shown.
+
+    Each is the terms in their order, separated by spaces, as in `Piece.terms`. The titles are the file's name without
+    its extension and the headings.
+    """
+    stem = filename.rpartition(".")[0] or filename
+    titles = index_terms("\n".join((stem, *headings)), language)
+    return " ".join(titles), " ".join(index_terms(f"{header}\n{text}", language))
 
 
 def query_terms(text: str, languages: Iterable[str]) -> list[QueryWord]:

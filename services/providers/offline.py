@@ -126,7 +126,7 @@ def _weight(word: QueryWord, sentences: Sequence[_Sentence]) -> float:
 
 def _sentences(passage: Passage) -> Iterator[_Sentence]:
     """Yield what can be quoted of a passage, each with what it stands under."""
-    titles = frozenset(index_terms("\n".join(passage.headings), passage.language))
+    titles = frozenset(index_terms("\n".join((*passage.headings, passage.header)), passage.language))
     heading, above, distance = titles, titles, 0
     for start, end, is_title in _units(passage.text, passage.language):
         terms = frozenset(index_terms(passage.text[start:end], passage.language))
@@ -206,4 +206,4 @@ def _citation(sentence: _Sentence) -> Citation:
     passage = sentence.passage
     text = passage.text[sentence.start : sentence.end]
     start = passage.start + sentence.start
-    return Citation(passage.document_id, passage.filename, text, start, start + len(text))
+    return Citation(passage.document_id, passage.filename, text, start, start + len(text), passage.page)

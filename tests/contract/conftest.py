@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.document_stores import Folder, Place, make_bucket
 from tests.contract.stores import KINDS, MONGODB_TEST_URI, Stores, opened_mongo, opened_sqlite
+from tests.s3_server import s3_server
 from tests.servers import secantus_server
 
 _answering: dict[str, str] = {}
@@ -37,6 +39,21 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
         if kind not in _answering:
             _answering[kind] = repositories.probe.ping()
         yield repositories
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run one S3 server for the session."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Give each place for documents' bytes in turn, empty."""
+    if request.param == "folder":
+        return Folder(tmp_path / "documents")
+    return make_bucket(request.getfixturevalue("s3_endpoint"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

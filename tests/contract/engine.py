@@ -86,7 +86,7 @@ class Engine:
         self.assistant = assistant or make_assistant()
         if assistant is None:
             stores.assistants.add(self.assistant)
-        self.leases = LeaseKeeper(stores.chats, lease_seconds)
+        self.leases = LeaseKeeper(lease_seconds)
         journal = Journal(
             stores.assistants,
             stores.conversations,

@@ -25,6 +25,7 @@ from repositories.mongo.database import MongoDatabase
 from repositories.mongo.documents import MongoDocumentRepository
 from repositories.mongo.passages import MongoPassageRepository
 from repositories.mongo.users import MongoUserRepository
+from repositories.mongo.vectors import MongoVectorRepository
 from repositories.sqlite.assistants import SqliteAssistantRepository
 from repositories.sqlite.chats import SqliteChatRepository
 from repositories.sqlite.conversations import SqliteConversationRepository
@@ -32,6 +33,7 @@ from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.documents import SqliteDocumentRepository
 from repositories.sqlite.passages import SqlitePassageRepository
 from repositories.sqlite.users import SqliteUserRepository
+from repositories.sqlite.vectors import SqliteVectorRepository
 from services.ports import (
     AssistantRepository,
     ChatRepository,
@@ -40,6 +42,7 @@ from services.ports import (
     PassageRepository,
     Probe,
     UserRepository,
+    VectorRepository,
 )
 
 MONGODB_TEST_URI = os.environ.get("MONGODB_TEST_URI", "")
@@ -51,7 +54,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Stores:
-    """The six repositories over one database."""
+    """The repositories over one database."""
 
     probe: Probe
     users: UserRepository
@@ -60,6 +63,7 @@ class Stores:
     chats: ChatRepository
     documents: DocumentRepository
     passages: PassageRepository
+    vectors: VectorRepository
 
 
 def sqlite_stores(database: SqliteDatabase) -> Stores:
@@ -72,6 +76,7 @@ def sqlite_stores(database: SqliteDatabase) -> Stores:
         SqliteChatRepository(database),
         SqliteDocumentRepository(database),
         SqlitePassageRepository(database),
+        SqliteVectorRepository(database),
     )
 
 
@@ -85,6 +90,7 @@ def mongo_stores(database: MongoDatabase) -> Stores:
         MongoChatRepository(database.collection("chats")),
         MongoDocumentRepository(database.collection("documents")),
         MongoPassageRepository(database.collection("passages")),
+        MongoVectorRepository(database.collection("vectors")),
     )
 
 
@@ -150,7 +156,7 @@ def make_chat(assistant_id: str = "", conversation_id: str = "", **fields: Any) 
 
 def make_document(assistant_id: str, filename: str, **fields: Any) -> Document:
     """Return a document nobody has stored yet."""
-    given = {"type": DocumentType.RAG, "status": DocumentStatus.READY, "revision": "r1", **fields}
+    given = {"type": DocumentType.RAG, "status": DocumentStatus.READY, "revision": "r1", "build": "r1", **fields}
     path = f"{assistant_id}/knowledge/{filename}"
     return Document(
         new_id(),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from models.chats import ChatStatus, Tokens
 from models.clock import now
 from models.conversations import Channel
 from models.deadline import Deadline
-from models.documents import DocumentStatus, DocumentType
+from models.documents import Document, DocumentStatus, DocumentType, ScoredPassage
 from models.errors import (
     CallCancelled,
     Conflict,
@@ -419,14 +420,17 @@ def test_a_failure_leaves_a_handed_over_chat_inactive(stores: Stores) -> None:
     assert engine.chats()[0].active is False
 
 
+def _prompted(engine: Engine, text: str, **fields: Any) -> Document:
+    """Give the engine's assistant a prompt whose build is `b1`."""
+    prompt = make_document(engine.assistant.id, "prompt.txt", type=DocumentType.PROMPT, **{"build": "b1", **fields})
+    engine.stores.documents.add(prompt)
+    engine.stores.passages.add([replace(make_passage(engine.assistant.id, prompt.id, 0, "b1"), text=text)])
+    return prompt
+
+
 def test_the_prompt_and_the_passages_reach_the_model(stores: Stores) -> None:
     engine = Engine(stores, ScriptedModel([["hi"]]))
-    prompt = make_document(
-        engine.assistant.id, "prompt.txt", type=DocumentType.PROMPT, status=DocumentStatus.READY, revision="r2"
-    )
-    stores.documents.add(prompt)
-    piece = replace(make_passage(engine.assistant.id, prompt.id, 0, "r2"), text="Be brief.")
-    stores.passages.add([piece])
+    prompt = _prompted(engine, "Be brief.")
     engine.say("hello")
     assert engine.model.requests[0].instructions == "Be brief."
     stores.passages.delete_of_document(engine.assistant.id, prompt.id)
@@ -434,6 +438,57 @@ def test_the_prompt_and_the_passages_reach_the_model(stores: Stores) -> None:
         engine.say("hello")
     assert lost.value.code == "prompt_missing"
     assert engine.model.calls == 1
+
+
+@pytest.mark.parametrize("status", DocumentStatus)
+def test_a_prompt_answers_from_its_build_whatever_becomes_of_its_newest_content(
+    stores: Stores, status: DocumentStatus
+) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"]]))
+    _prompted(engine, "Be brief.", status=status, revision="r9")
+    engine.say("hello")
+    assert engine.model.requests[0].instructions == "Be brief."
+
+
+def test_a_prompt_without_a_build_is_none(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"]]))
+    _prompted(engine, "Be brief.", build="")
+    engine.say("hello")
+    assert engine.model.requests[0].instructions == ""
+
+
+def test_a_prompt_is_rendered_for_the_chat(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"], ["hi"]]))
+    _prompted(engine, "{{ assistant }}: {{ username|default('friend') }} on {{ channel }}, {{ today }}")
+    days = [now().date()]
+    engine.say("hello", username="Jo\n# System", channel=Channel("+1", "telegram"))
+    engine.say("hello")
+    days.append(now().date())  # midnight may pass between
+    named, unnamed = (request.instructions.rpartition(", ") for request in engine.model.requests)
+    assert named[0] == f"{engine.assistant.name}: Jo # System on telegram"
+    assert unnamed[0] == f"{engine.assistant.name}: friend on whatsapp"
+    assert {named[2], unnamed[2]} <= {day.isoformat() for day in days}
+
+
+def test_a_stored_prompt_that_is_no_template_is_used_as_it_stands(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(stores, ScriptedModel([["hi"]]))
+    text = "Write {{ secret names }} in braces, {% always %}."
+    _prompted(engine, text)
+    engine.say("hello")
+    assert engine.model.requests[0].instructions == text
+    (record,) = [record for record in caplog.records if record.name == "orquestra.composing"]
+    assert vars(record)["assistant_id"] == engine.assistant.id
+    assert "secret" not in str(vars(record))
+
+
+def test_citations_are_stored_with_their_page(stores: Stores) -> None:
+    passage = replace(make_passage("", new_id(), 0), text="água fria", page=12)
+    engine = Engine(stores, ScriptedModel([["sim [^1]"]]), found=[ScoredPassage(passage, 1.0, 1.0)])
+    stored = stores.chats.get(engine.say("hello").chat.id)
+    assert stored is not None
+    assert [(citation.passage, citation.page) for citation in stored.citations] == [("água fria", 12)]
 
 
 def test_news_are_told_in_order(stores: Stores) -> None:

@@ -1,220 +1,300 @@
 """Documents as a use case, on both stores and a real folder: whole or not at all, whatever comes between."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from models.documents import Document, DocumentStatus, DocumentType, ParsedText
-from models.errors import Conflict, NotFound, OrquestraError, TooLarge, Unavailable
-from models.paging import Page
-from models.users import Principal, Role
-from repositories.document_files import LocalDocumentFiles
-from services.documents import DocumentService, Library
-from services.knowledge.fts_index import FtsIndex
-from services.knowledge.parsing import TextParser
-from tests.contract.stores import Stores, make_assistant
+from models.documents import Document, DocumentStatus, DocumentType, Drift
+from models.errors import Conflict, Invalid, NotFound, OrquestraError, TooLarge, Unavailable, UnsupportedFormat
+from tests.contract.document_stores import Place, content_of
+from tests.contract.house import ADMIN, DYING, PAGE, VERSIONS, Breaking, Crash, FreeLocks, House, Interrupted, Server
+from tests.contract.stores import Stores
 
-ADMIN = Principal("0" * 24, Role.ADMIN)
 OLD = b"# Deadline\n\nThe deadline is ten days.\n"
 NEW = b"# Deadline\n\nThe deadline is twenty days.\n"
-PAGE = Page(limit=1000)
-
-
-class Crash(BaseException):
-    """The process dies here: nothing catches it."""
-
-
-class FreeLocks:
-    """Implement `Locks` for one thread: every lock is free, or none is."""
-
-    def __init__(self, free: bool = True) -> None:
-        self.free = free
-
-    @contextmanager
-    def hold(self, name: str, seconds: float, wait: float) -> Iterator[bool]:
-        """Hold the lock if locks are free."""
-        yield self.free
-
-
-@dataclass
-class Meanwhile(TextParser):
-    """A parser during whose work something else happens."""
-
-    happens: list[Callable[[], object]] = field(default_factory=list)
-
-    def parse(self, filename: str, content: bytes) -> ParsedText:
-        """Let it happen, then parse."""
-        while self.happens:
-            self.happens.pop()()
-        return super().parse(filename, content)
-
-
-class Breaking:
-    """Stand before a port and break one of its calls, before or after it is done."""
-
-    def __init__(self, port: Any, method: str, error: BaseException, *, after: bool = False) -> None:
-        self._port, self._method, self._error, self._after = port, method, error, after
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._port, name)
-        if name != self._method:
-            return real
-
-        def broken(*args: Any, **kwargs: Any) -> Any:
-            if self._after:
-                real(*args, **kwargs)
-            raise self._error
-
-        return broken
-
-
-class House:
-    """The documents service of one server over a store, a folder and an index."""
-
-    def __init__(self, stores: Stores, folder: Path) -> None:
-        self.stores, self.folder = stores, folder
-        self.assistant = make_assistant()
-        stores.assistants.add(self.assistant)
-        self.parser = Meanwhile()
-        self.service = self.server()
-
-    def server(self, **broken: Any) -> DocumentService:
-        """Return a server, some of whose ports may be broken."""
-        index = FtsIndex(self.folder / "index", self.stores.documents, self.stores.passages)
-        ports = {
-            "documents": self.stores.documents,
-            "passages": self.stores.passages,
-            "files": LocalDocumentFiles(self.folder / "documents"),
-            "index": index,
-            "locks": FreeLocks(),
-            **broken,
-        }
-        assistants = ports.pop("assistants", self.stores.assistants)
-        library = Library(**ports)
-        return DocumentService(assistants, library, self.parser, 2**20)
-
-    def add(self, content: bytes, name: str = "a.md", type: DocumentType = DocumentType.RAG) -> Document:
-        """Upload with a whole server."""
-        return self.service.add(ADMIN, self.assistant.id, type, name, content)
-
-    def state(self) -> tuple[list[str], list[str], list[str]]:
-        """Return what answers would quote, what a download would give, and what lies in the folder."""
-        found = self.service.search(ADMIN, self.assistant.id, "deadline", 10)
-        listed = self.stores.documents.list([self.assistant.id], None, PAGE).items
-        contents = []
-        for document in listed:
-            _, stream = self.service.open(ADMIN, document.id)
-            with stream:
-                contents.append(stream.read().decode())
-            passages = self.stores.passages.of_document(self.assistant.id, document.id, document.revision)
-            assert len(passages) == document.passages
-        files = [path.name for path in (self.folder / "documents").rglob("*") if path.is_file()]
-        return [one.passage.text for one in found], contents, files
+BROKEN = b"%PDF-1.7\nthe deadline of a file that is no PDF"
 
 
 @pytest.fixture
-def house(stores: Stores, tmp_path: Path) -> House:
-    """Give a house on each store."""
-    return House(stores, tmp_path)
+def house(stores: Stores, place: Place, tmp_path: Path) -> House:
+    """Give a house on each store and each place for the bytes."""
+    return House(stores, tmp_path, place)
 
 
-STEPS = [
+def quoted(content: bytes) -> list[str]:
+    """Return what a search quotes of a document with this content."""
+    return [content.decode().strip()]
+
+
+def index_of(house: House, server: Server, content: bytes) -> Document:
+    """Upload with a server whose jobs wait, and return the record."""
+    server.jobs.held = True
+    return house.upload(server, content)
+
+
+def test_an_upload_is_ready_and_a_replacement_keeps_the_document(house: House) -> None:
+    first = house.add(OLD)
+    assert (first.status, first.progress, first.passages, first.attempts) == (DocumentStatus.READY, 1.0, 1, 1)
+    second = house.add(NEW)
+    assert (second.id, second.created_at) == (first.id, first.created_at)
+    assert second.revision != first.revision and second.build != first.build
+    state = house.state()
+    assert (state.quoted, state.contents, state.files) == (quoted(NEW), [NEW.decode()], ["a.md"])
+    assert state.passages == 1
+    assert state.kept == 3, "two contents and one text"
+
+
+def test_the_text_that_answers_quote_is_kept(house: House) -> None:
+    document = house.add(OLD)
+    _, stream = house.main.documents.open_text(ADMIN, document.id)
+    with stream:
+        text = stream.read().decode()
+    (found,) = house.main.documents.search(ADMIN, house.assistant.id, "deadline", 10)
+    assert text[found.passage.start : found.passage.end] == found.passage.text
+
+
+def test_until_it_is_indexed_a_document_is_stored_and_the_old_content_answers(house: House) -> None:
+    house.add(OLD)
+    server = house.server(at_once=0)
+    waiting = index_of(house, server, NEW)
+    assert (waiting.status, waiting.progress) == (DocumentStatus.STORED, 0.0)
+    assert (waiting.size, house.quoted()) == (len(NEW), quoted(OLD))
+    server.indexing.index(waiting.id)
+    assert house.quoted() == quoted(NEW)
+    server.indexing.index(waiting.id)  # a job may come twice
+    assert house.state().passages == 1
+
+
+UPLOAD_STEPS = [
     ("files", "stage", False, OLD),
     ("files", "stage", True, OLD),
-    ("passages", "add", True, OLD),
     ("documents", "replace", False, OLD),
     ("documents", "replace", True, NEW),
-    ("assistants", "bump_index_version", False, NEW),
     ("files", "publish", False, NEW),
     ("files", "publish", True, NEW),
-    ("passages", "delete_of_document", False, NEW),
 ]
 
 
-@pytest.mark.parametrize(("port", "method", "after", "expected"), STEPS)
-def test_a_replacement_that_a_crash_cuts_off_is_finished_or_undone(
+@pytest.mark.parametrize(("port", "method", "after", "expected"), UPLOAD_STEPS)
+def test_an_upload_that_a_crash_cuts_off_is_finished_or_undone(
     house: House, port: str, method: str, after: bool, expected: bytes
 ) -> None:
     house.add(OLD)
-    assert [text.strip() for text in house.state()[0]] == [OLD.decode().strip()]
-    real = {
-        "files": LocalDocumentFiles(house.folder / "documents"),
-        "passages": house.stores.passages,
-        "documents": house.stores.documents,
-        "assistants": house.stores.assistants,
-    }[port]
-    dying = house.server(**{port: Breaking(real, method, Crash(), after=after)})
+    dying = house.server({port: Breaking(house.real(port), method, Crash(), after=after)}, lease=DYING)
     with pytest.raises(Crash):
-        dying.add(ADMIN, house.assistant.id, DocumentType.RAG, "a.md", NEW)
-    house.server().recover()
-    quoted, contents, files = house.state()
-    assert [text.strip() for text in quoted] == [expected.decode().strip()]
-    assert contents == [expected.decode()]
-    assert "a.md" in files
+        house.upload(dying, NEW)
+    assert house.quoted() == quoted(OLD)
+    house.recover()
+    state = house.state()
+    assert (state.quoted, state.contents, state.files) == (quoted(expected), [expected.decode()], ["a.md"])
+    assert state.passages == 1
     house.add(NEW)  # and it can be replaced again
-    assert house.state()[1] == [NEW.decode()]
+    assert house.state().contents == [NEW.decode()]
 
 
-@pytest.mark.parametrize(("port", "method"), [("passages", "add"), ("documents", "replace"), ("files", "stage")])
-def test_a_replacement_that_a_store_refuses_leaves_the_old_one_and_nothing_else(
-    house: House, port: str, method: str
+JOB_STEPS = [
+    ("documents", "claim", True, OLD),
+    ("files", "publish", True, OLD),
+    ("parser", "parse", False, OLD),
+    ("files", "stage", True, OLD),
+    ("passages", "add", False, OLD),
+    ("passages", "add", True, OLD),
+    ("assistants", "bump_index_version", False, OLD),
+    ("assistants", "bump_index_version", True, NEW),
+    ("index", "refresh", False, NEW),
+    ("index", "refresh", True, NEW),
+    ("passages", "delete_of_document", False, NEW),
+    ("files", "discard", False, NEW),
+]
+
+
+@pytest.mark.parametrize(("port", "method", "after", "meanwhile"), JOB_STEPS)
+def test_a_job_that_a_crash_cuts_off_is_done_by_the_next(
+    house: House, port: str, method: str, after: bool, meanwhile: bytes
 ) -> None:
     house.add(OLD)
-    real = {
-        "files": LocalDocumentFiles(house.folder / "documents"),
-        "passages": house.stores.passages,
-        "documents": house.stores.documents,
-    }[port]
-    failing = house.server(**{port: Breaking(real, method, Unavailable("The disk is full."))})
+    waiting = index_of(house, house.server(at_once=0), NEW)
+    dying = house.server({port: Breaking(house.real(port), method, Crash(), after=after)}, lease=DYING)
+    with pytest.raises(Crash):
+        dying.indexing.index(waiting.id)
+    assert house.quoted() == quoted(meanwhile)
+    house.recover()
+    (document,) = house.documents()
+    assert (document.status, document.lease_owner, document.error) == (DocumentStatus.READY, None, None)
+    state = house.state()
+    assert (state.quoted, state.contents) == (quoted(NEW), [NEW.decode()])
+    assert state.passages == 1, "each passage once"
+
+
+@pytest.mark.parametrize(("port", "method"), [("documents", "replace"), ("files", "stage")])
+def test_an_upload_that_a_store_refuses_changes_nothing(house: House, port: str, method: str) -> None:
+    house.add(OLD)
+    before = house.state()
+    failing = house.server({port: Breaking(house.real(port), method, Unavailable("The disk is full."))})
     with pytest.raises(Unavailable):
-        failing.add(ADMIN, house.assistant.id, DocumentType.RAG, "a.md", NEW)
-    quoted, contents, files = house.state()
-    assert (contents, files) == ([OLD.decode()], ["a.md"])
-    assert [text.strip() for text in quoted] == [OLD.decode().strip()]
+        house.upload(failing, NEW)
+    assert house.state() == before
+
+
+def test_an_unreadable_file_leaves_nothing(house: House) -> None:
+    with pytest.raises(Invalid) as refused:
+        house.add(BROKEN, "a.pdf")
+    assert refused.value.code == "unreadable_document"
+    state = house.state()
+    assert (house.documents(), state.files, state.kept, state.passages) == ([], [], 0, 0)
+
+
+def test_an_unreadable_replacement_leaves_the_old_one(house: House) -> None:
+    first = house.add(OLD)
+    before = house.state()
+    house.parser.happens.append(lambda: _raise(Invalid("Broken inside.", code="unreadable_document")))
+    with pytest.raises(Invalid):
+        house.add(NEW)
+    assert house.state() == before
+    (document,) = house.documents()
+    assert (document.revision, document.status, document.versions) == (first.revision, first.status, first.versions)
+
+
+def test_what_proves_unreadable_later_is_failed_and_the_old_content_answers(house: House) -> None:
+    house.add(OLD)
+    server = house.server(at_once=0)
+    waiting = index_of(house, server, NEW)
+    house.parser.happens.append(lambda: _raise(Invalid("Broken inside. Save it again.", code="unreadable_document")))
+    server.indexing.index(waiting.id)
+    (document,) = house.documents()
+    assert (document.status, document.error) == (DocumentStatus.FAILED, "Broken inside. Save it again.")
+    assert document.error_code == "unreadable_document"
+    assert house.quoted() == quoted(OLD)
+    assert house.main.documents.reindex(ADMIN, document.id).status is DocumentStatus.READY
+    assert house.quoted() == quoted(NEW)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_a_store_that_fails_is_tried_again_and_in_the_end_the_document_fails(house: House) -> None:
+    server = house.server(
+        {"passages": Breaking(house.real("passages"), "add", Unavailable("The disk is full."))}, at_once=0
+    )
+    waiting = index_of(house, server, OLD)
+    attempts = []
+    for _ in range(20):
+        server.indexing.index(waiting.id)
+        (document,) = house.documents()
+        attempts.append((document.attempts, document.status, document.error))
+    assert attempts[0] == (1, DocumentStatus.STORED, "The disk is full.")
+    assert document.lease_until is None and document.status is DocumentStatus.FAILED
+    assert document.error_code == "indexing_failed" and document.attempts == attempts[-2][0]
+    assert house.state().passages == 0
+
+
+def test_a_failed_attempt_waits_longer_each_time(house: House) -> None:
+    server = house.server(
+        {"passages": Breaking(house.real("passages"), "add", Unavailable("The disk is full."))}, at_once=0
+    )
+    waiting = index_of(house, server, OLD)
+    pauses = []
+    for _ in range(3):
+        server.indexing.index(waiting.id)
+        (document,) = house.documents()
+        assert document.lease_until is not None
+        pauses.append((document.lease_until - document.updated_at).total_seconds())
+    assert [round(pause) for pause in pauses] == [5, 10, 20]
+
+
+def test_the_sweeper_asks_again_for_what_nobody_works_on(house: House) -> None:
+    server = house.server(at_once=0)
+    waiting = index_of(house, server, OLD)
+    server.jobs.waiting.clear()  # the queue lost it
+    server.indexing.sweep()
+    assert server.jobs.waiting == [], "it may still wait its turn in the queue"
+    (document,) = house.documents()
+    assert house.stores.documents.requeue(document, document.created_at)
+    server.indexing.sweep()
+    server.indexing.sweep()
+    assert server.jobs.waiting == [waiting.id], "once, however many sweep"
+
+
+def test_a_queue_that_cannot_be_reached_does_not_fail_the_upload(house: House) -> None:
+    server = house.server(at_once=0)
+
+    def unreachable(_document_id: str) -> None:
+        raise Unavailable("Redis does not answer.")
+
+    server.jobs.handler = unreachable
+    assert house.upload(server, OLD).status is DocumentStatus.STORED
+
+
+def test_an_upload_during_the_indexing_of_another_stands(house: House) -> None:
+    server = house.server(at_once=0)
+    waiting = index_of(house, server, OLD)
+    house.parser.happens.append(lambda: house.add(NEW))
+    server.indexing.index(waiting.id)
+    state = house.state()
+    assert (state.quoted, state.contents, state.passages) == (quoted(NEW), [NEW.decode()], 1)
+    assert state.kept == 3, "two contents and one text"
+
+
+def test_a_deletion_during_the_indexing_stands(house: House) -> None:
+    server = house.server(at_once=0)
+    waiting = index_of(house, server, OLD)
+    house.parser.happens.append(lambda: house.main.documents.delete(ADMIN, waiting.id))
+    server.indexing.index(waiting.id)
+    state = house.state()
+    assert (house.documents(), state.quoted, state.files, state.kept) == ([], [], [], 0)
+    assert house.stores.passages.of_document(house.assistant.id, waiting.id, waiting.build) == []
+
+
+def test_a_second_worker_leaves_a_document_alone_that_is_worked_on(house: House) -> None:
+    server = house.server(at_once=0)
+    waiting = index_of(house, server, OLD)
+    house.parser.happens.append(lambda: house.main.indexing.index(waiting.id))
+    server.indexing.index(waiting.id)
+    assert house.parser.parsed == 1
+    assert house.state().passages == 1
+
+
+def test_a_worker_that_lost_its_lease_changes_nothing(house: House) -> None:
+    server = house.server(at_once=0)
+    waiting = index_of(house, server, OLD)
+
+    def taken_over() -> None:
+        (document,) = house.documents()
+        assert house.stores.documents.requeue(document, document.created_at)
+        house.main.indexing.index(waiting.id)
+
+    house.parser.happens.append(taken_over)
+    server.indexing.index(waiting.id)
+    (document,) = house.documents()
+    assert (document.status, document.attempts) == (DocumentStatus.READY, 2)
+    assert house.state().passages == 1
+    assert house.state().kept == 2
+
+
+@pytest.mark.parametrize("method", ["add", "delete_of_document"])
+def test_a_slow_worker_leaves_the_passages_of_newer_content_alone(house: House, method: str) -> None:
+    slow = house.server({"passages": Interrupted(house.real("passages"), method, lambda: house.add(NEW))}, at_once=0)
+    waiting = index_of(house, slow, OLD)
+    slow.indexing.index(waiting.id)
+    state = house.state()
+    assert (state.quoted, state.passages, state.kept) == (quoted(NEW), 1, 3)
 
 
 def test_a_deletion_that_is_cut_off_is_out_of_answers_and_can_be_repeated(house: House) -> None:
     document = house.add(OLD)
-    dying = house.server(passages=Breaking(house.stores.passages, "delete_of_document", Crash()))
+    dying = house.server({"passages": Breaking(house.real("passages"), "delete_of_document", Crash())})
     with pytest.raises(Crash):
-        dying.delete(ADMIN, document.id)
-    assert house.service.search(ADMIN, house.assistant.id, "deadline", 10) == []
-    left = house.service.get(ADMIN, document.id)
+        dying.documents.delete(ADMIN, document.id)
+    assert house.quoted() == []
+    left = house.main.documents.get(ADMIN, document.id)
     assert left.status is DocumentStatus.FAILED and left.error
-    house.service.delete(ADMIN, document.id)
-    assert house.state() == ([], [], [])
+    house.main.documents.delete(ADMIN, document.id)
+    state = house.state()
+    assert (house.documents(), state.files, state.kept) == ([], [], 0)
     with pytest.raises(NotFound):
-        house.service.delete(ADMIN, document.id)
-
-
-def test_an_upload_during_a_reindex_stands(house: House) -> None:
-    document = house.add(OLD)
-    house.parser.happens.append(lambda: house.add(NEW))
-    with pytest.raises(Conflict):
-        house.service.reindex(ADMIN, document.id)
-    assert house.state()[1] == [NEW.decode()]
-
-
-def test_a_deletion_during_a_reindex_stands(house: House) -> None:
-    document = house.add(OLD)
-    house.parser.happens.append(lambda: house.service.delete(ADMIN, document.id))
-    with pytest.raises(Conflict):
-        house.service.reindex(ADMIN, document.id)
-    assert house.state() == ([], [], [])
-
-
-def test_a_reindex_that_reads_between_a_record_and_its_file_changes_nothing(house: House) -> None:
-    document = house.add(OLD)
-    (house.folder / "documents" / document.filepath).write_bytes(NEW)
-    with pytest.raises(Conflict):
-        house.service.reindex(ADMIN, document.id)
-    assert [one.passage.text.strip() for one in house.service.search(ADMIN, house.assistant.id, "deadline", 9)] == [
-        OLD.decode().strip()
-    ]
+        house.main.documents.delete(ADMIN, document.id)
 
 
 def test_an_upload_into_an_assistant_that_is_deleted_meanwhile_leaves_nothing(house: House) -> None:
@@ -222,12 +302,13 @@ def test_an_upload_into_an_assistant_that_is_deleted_meanwhile_leaves_nothing(ho
     with pytest.raises(NotFound):
         house.add(OLD)
     assert house.stores.documents.list([house.assistant.id], None, PAGE).items == []
-    assert [path for path in (house.folder / "documents").rglob("*") if path.is_file()] == []
+    assert house.place.everything() == []
 
 
 def test_without_the_lock_nothing_is_changed(house: House) -> None:
     document = house.add(OLD)
-    unlocked = house.server(locks=FreeLocks(free=False))
+    before = house.state()
+    unlocked = house.server({"locks": FreeLocks(free=False)}).documents
     for change in (
         lambda: unlocked.add(ADMIN, house.assistant.id, DocumentType.RAG, "a.md", NEW),
         lambda: unlocked.delete(ADMIN, document.id),
@@ -236,12 +317,89 @@ def test_without_the_lock_nothing_is_changed(house: House) -> None:
         with pytest.raises(OrquestraError) as refused:
             change()
         assert refused.value.code == "documents_busy"
-    assert house.state()[1] == [OLD.decode()]
+    assert house.state() == before
 
 
-def test_a_prompt_is_bounded_and_kept_out_of_search(house: House) -> None:
-    prompt = house.add(b"Mind the deadline.", "anything.txt", DocumentType.PROMPT)
-    assert (prompt.filename, prompt.passages) == ("prompt.txt", 1)
-    assert house.service.search(ADMIN, house.assistant.id, "deadline", 10) == []
-    with pytest.raises(TooLarge):
-        house.add(b"x" * 100_001, "prompt.txt", DocumentType.PROMPT)
+def drift_of(house: House) -> Drift | None:
+    """Return how the only document's file differs."""
+    (document,) = house.main.documents.list(ADMIN, house.assistant.id, None, PAGE).items
+    return document.drift
+
+
+def test_a_file_that_was_changed_by_hand_is_shown_and_not_taken_for_the_uploaded_one(house: House) -> None:
+    document = house.add(OLD)
+    assert drift_of(house) is None
+    house.place.take(document.filepath)
+    assert drift_of(house) is Drift.MISSING
+    house.place.put(document.filepath, NEW)
+    assert drift_of(house) is Drift.CHANGED
+    with pytest.raises(Conflict) as refused:
+        house.main.documents.reindex(ADMIN, document.id)
+    assert refused.value.code == "file_changed"
+    assert house.quoted() == quoted(OLD)
+    restored = house.main.documents.restore(ADMIN, document.id, document.revision)
+    assert (restored.status, drift_of(house)) == (DocumentStatus.READY, None)
+    assert content_of(house.place.files, document.filepath) == OLD
+
+
+def test_a_file_that_was_only_touched_has_not_drifted(stores: Stores, tmp_path: Path) -> None:
+    house = House(stores, tmp_path)
+    document = house.add(OLD)
+    file = tmp_path / "documents" / document.filepath
+    file.unlink()
+    file.write_bytes(OLD)
+    os.utime(file, (2_000_000_000, 2_000_000_000))
+    assert drift_of(house) is None
+    file.write_bytes(OLD.replace(b"ten", b"six"))
+    os.utime(file, (2_000_000_001, 2_000_000_001))
+    assert drift_of(house) is Drift.CHANGED
+
+
+def test_a_missing_file_is_put_back_by_indexing_it_again(house: House) -> None:
+    document = house.add(OLD)
+    house.place.take(document.filepath)
+    assert house.main.documents.reindex(ADMIN, document.id).status is DocumentStatus.READY
+    assert drift_of(house) is None
+
+
+def test_versions_are_kept_restorable_and_bounded(house: House) -> None:
+    texts = [f"The deadline is {number} days.".encode() for number in range(5)]
+    for text in texts:
+        document = house.add(text)
+    assert [version.size for version in document.versions] == [len(text) for text in texts[: -VERSIONS - 1 : -1]]
+    assert house.state().kept == VERSIONS + 1
+    oldest = document.versions[-1]
+    restored = house.main.documents.restore(ADMIN, document.id, oldest.revision)
+    assert (restored.sha256, restored.versions[0].revision) == (oldest.sha256, restored.revision)
+    assert house.quoted() == quoted(texts[2])
+    with pytest.raises(NotFound):
+        house.main.documents.restore(ADMIN, document.id, oldest.revision)  # it was the oldest: gone
+
+
+def test_a_prompt_is_bounded_checked_and_kept_out_of_search(house: House) -> None:
+    prompt = house.add(b"Mind the deadline, {{ username }}.", "anything.txt", DocumentType.PROMPT)
+    assert (prompt.filename, prompt.passages, prompt.status) == ("prompt.txt", 1, DocumentStatus.READY)
+    assert house.quoted() == []
+    for wrong, error in (
+        (b"x" * 100_001, TooLarge),
+        (b"Hello {{ nobody }}", Invalid),
+        (b"Hello {{ username", Invalid),
+        (b"  \n", Invalid),
+    ):
+        with pytest.raises(error):
+            house.add(wrong, "prompt.txt", DocumentType.PROMPT)
+    with pytest.raises(UnsupportedFormat):
+        house.add(b"x", "prompt.pdf", DocumentType.PROMPT)
+    assert house.state().contents == ["Mind the deadline, {{ username }}."]
+
+
+def test_prompts_have_versions_too(house: House) -> None:
+    first = house.add(b"One.", "prompt.txt", DocumentType.PROMPT)
+    second = house.add(b"Two.", "prompt.txt", DocumentType.PROMPT)
+    assert second.id == first.id
+    back = house.main.documents.restore(ADMIN, first.id, first.revision)
+    (piece,) = house.stores.passages.of_document(house.assistant.id, back.id, back.build)
+    assert piece.text == "One."
+    assert [version.size for version in back.versions] == [4, 4, 4]
+    assert house.state().kept == VERSIONS + 1
+    assert house.main.documents.reindex(ADMIN, first.id).status is DocumentStatus.READY

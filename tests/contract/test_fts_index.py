@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -16,7 +17,8 @@ import pytest
 from models.documents import DocumentStatus
 from models.errors import Unavailable
 from models.ids import new_id
-from services.knowledge.parsing import TextParser
+from services.knowledge.analysis import ANALYSER
+from services.knowledge.parsing import DocumentParser
 from tests.unit.memory_knowledge import Knowledge, a_document, an_assistant, passages_of
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +41,7 @@ def test_nothing_is_found_in_nothing(knowledge: Knowledge) -> None:
 def test_a_passage_comes_back_whole(knowledge: Knowledge) -> None:
     document = knowledge.put("a.md", "# Leave\n\nTwenty days of vacation.")
     (scored,) = knowledge.search("vacations")
-    assert [scored.passage] == knowledge.passages.of_document(knowledge.assistant_id, document.id, document.revision)
+    assert [scored.passage] == knowledge.passages.of_document(knowledge.assistant_id, document.id, document.build)
 
 
 def test_the_index_follows_the_store(knowledge: Knowledge) -> None:
@@ -65,19 +67,29 @@ def test_nothing_is_read_while_the_version_stays(knowledge: Knowledge) -> None:
     assert knowledge.search("vacation") == []
 
 
-def test_documents_that_are_not_ready_are_not_found(knowledge: Knowledge) -> None:
+def test_documents_without_a_build_are_not_found(knowledge: Knowledge) -> None:
     document = knowledge.put("a.md", "Twenty days of vacation.")
-    knowledge.documents.held[document.id] = replace(document, status=DocumentStatus.INDEXING)
+    knowledge.documents.held[document.id] = replace(document, build="")
     assert knowledge.search("vacation") == []
 
 
-def test_a_version_that_went_back_is_followed_too(knowledge: Knowledge) -> None:
+def test_a_document_answers_from_its_build_while_newer_content_is_indexed(knowledge: Knowledge) -> None:
     document = knowledge.put("a.md", "Twenty days of vacation.")
-    knowledge.version = 9
-    knowledge.search("vacation")
-    knowledge.documents.delete(document.id)
-    knowledge.version = 2
-    assert knowledge.search("vacation") == []
+    newer = replace(document, revision=new_id(), status=DocumentStatus.INDEXING)
+    assert knowledge.documents.replace(newer, document)
+    assert knowledge.texts("vacation") == ["Twenty days of vacation."]
+
+
+def test_a_request_that_read_its_assistant_earlier_gets_the_newer_file(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "Twenty days of vacation.")
+    earlier = an_assistant(knowledge.assistant_id, knowledge.version)
+    knowledge.revise(document, "Thirty days of vacation.")
+    assert knowledge.texts("vacation") == ["Thirty days of vacation."]
+    reads = knowledge.documents.reads
+    (found,) = knowledge.index.search(earlier, "vacation", 5)
+    assert found.passage.text == "Thirty days of vacation."
+    assert knowledge.texts("vacation") == ["Thirty days of vacation."]
+    assert knowledge.documents.reads == reads
 
 
 def test_assistants_are_apart(knowledge: Knowledge) -> None:
@@ -244,9 +256,156 @@ for version in range(1, 16):
         assert len(output.split()) == 15 and all(1 <= int(count) <= 15 for count in output.split())
 
 
+def test_a_process_killed_in_an_update_leaves_a_whole_index(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from tests.unit.memory_knowledge import Knowledge
+knowledge = Knowledge(Path(sys.argv[1]))
+knowledge.assistant_id = "0" * 24
+for number in range(60):
+    knowledge.put(f"{number}.md", "\\n\\n".join(f"# {one}\\n\\nRule {one} about vacation." for one in range(100)))
+knowledge.passages.before_read = lambda document_id: print(document_id, flush=True)
+knowledge.search("vacation")
+"""
+    command = [sys.executable, "-W", "error", "-c", program, str(tmp_path)]
+    for documents in (1, 25, 45):  # in the first and in later transactions
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            for _ in range(documents):
+                assert child.stdout.readline()
+            child.kill()
+    knowledge = Knowledge(tmp_path)
+    knowledge.assistant_id = "0" * 24
+    knowledge.put("a.md", "Twenty days of vacation.")
+    assert knowledge.texts("vacation") == ["Twenty days of vacation."]
+    assert_consistent(knowledge)
+
+
+def test_passages_that_go_while_they_are_read_are_not_missed(knowledge: Knowledge) -> None:
+    first = knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.search("vacation")
+    second = knowledge.revise(first, "Thirty days of vacation.")
+    seen: list[list[str]] = []
+
+    def replace_meanwhile(document_id: str) -> None:
+        knowledge.passages.before_read = lambda document_id: None
+        stale = an_assistant(knowledge.assistant_id, 1)
+        seen.append([scored.passage.text for scored in knowledge.index.search(stale, "vacation", 5)])
+        knowledge.revise(second, "Forty days of vacation.")
+
+    knowledge.passages.before_read = replace_meanwhile
+    assert knowledge.texts("vacation") == ["Forty days of vacation."]
+    assert seen == [["Twenty days of vacation."]]
+
+
+def test_only_questions_that_need_the_new_version_wait_for_a_large_update(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
+    knowledge.search("vacation")
+    earlier = an_assistant(knowledge.assistant_id, knowledge.version)
+    for number in range(30):
+        knowledge.put(f"{number}.md", f"Rule {number} about vacation.")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(document_id: str) -> None:
+        begun.set()
+        go_on.wait()
+
+    knowledge.passages.before_read = hold
+    found: list[int] = []
+    later = threading.Thread(target=lambda: found.append(len(knowledge.search("vacation", 50))))
+    later.start()
+    begun.wait()
+    try:
+        assert len(knowledge.index.search(earlier, "vacation", 50)) == 1
+    finally:
+        go_on.set()
+        later.join()
+    assert found == [31]
+
+
+def test_a_large_update_is_made_in_parts_and_goes_on_where_it_was_left(knowledge: Knowledge) -> None:
+    text = "\n\n".join(f"# Part {number}\n\nRule {number} about vacation." for number in range(900))
+    for number in range(6):
+        knowledge.put(f"{number}.md", text)
+
+    def fail_at_the_last(document_id: str) -> None:
+        if knowledge.passages.reads == 6:
+            raise Unavailable("The store is away.")
+
+    knowledge.passages.before_read = fail_at_the_last
+    with pytest.raises(Unavailable):
+        knowledge.search("vacation")
+    knowledge.passages.before_read = lambda document_id: None
+    assert len(knowledge.search("vacation", 6000)) == 5400
+    assert 7 <= knowledge.passages.reads <= 9
+    assert_consistent(knowledge)
+    knowledge.documents.held.clear()
+    knowledge.version += 1
+    assert knowledge.search("vacation") == []
+    assert_consistent(knowledge)
+
+
+def assert_consistent(knowledge: Knowledge) -> None:
+    """Compare what the file counts with what it holds."""
+    with closing(sqlite3.connect(knowledge.file)) as connection:
+        connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab (main, terms, row)")
+        vocabulary = dict(connection.execute("SELECT term, doc FROM vocabulary").fetchall())
+        contents = connection.execute("SELECT number, length, titles, body FROM contents").fetchall()
+        held = {number: f"{titles} {body}".split() for number, _, titles, body in contents}
+        counts = Counter(term for terms in held.values() for term in set(terms))
+        assert vocabulary == counts
+        assert dict(connection.execute("SELECT term, passages FROM counts WHERE passages <> 0").fetchall()) == counts
+        assert [length for _, length, _, _ in contents] == [len(terms) for terms in held.values()]
+        assert held.keys() == {number for (number,) in connection.execute("SELECT number FROM passages").fetchall()}
+        (state,) = connection.execute("SELECT passages, length FROM state").fetchall()
+        assert state == (len(held), sum(map(len, held.values())))
+
+
+def test_terms_made_by_this_analysis_are_taken_as_they_are(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "Twenty days of vacation.")
+    key = (document.assistant_id, document.id, document.build)
+    (passage,) = knowledge.passages.held[key]
+    knowledge.passages.held[key] = [replace(passage, analyser=ANALYSER, terms=("titleterm", "bodyterm bodyterm"))]
+    (found,) = knowledge.search("bodyterm")
+    assert found.passage.terms == ("", "") and found.passage.text == passage.text
+    assert len(knowledge.search("titleterm")) == 1 and knowledge.search("vacation") == []
+
+
+def test_terms_made_by_another_analysis_are_made_again(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "Twenty days of vacation.")
+    key = (document.assistant_id, document.id, document.build)
+    (passage,) = knowledge.passages.held[key]
+    knowledge.passages.held[key] = [replace(passage, analyser=ANALYSER + 1, terms=("titleterm", "bodyterm"))]
+    assert knowledge.search("bodyterm titleterm") == [] and len(knowledge.search("vacation")) == 1
+
+
+def test_the_header_of_a_split_table_is_found_with_its_rows(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "| Ana | 20 |")
+    key = (document.assistant_id, document.id, document.build)
+    (passage,) = knowledge.passages.held[key]
+    knowledge.passages.held[key] = [replace(passage, header="| Name | Vacation |\n|---|---|")]
+    (found,) = knowledge.search("vacation of Ana")
+    assert found.coverage == 1.0
+
+
+def test_places_are_scored_for_a_question(knowledge: Knowledge) -> None:
+    document = knowledge.put("a.md", "# Vacation\n\nTwenty days a year.\n\n# Refunds\n\nWithin two weeks.")
+    (vacation,) = knowledge.search("vacation days on the moon")
+    places = [(document.id, 1), (document.id, 0), (document.id, 2), (new_id(), 0)]
+    scored = knowledge.index.score(an_assistant(knowledge.assistant_id, 1), "vacation days on the moon", places)
+    assert list(scored) == [(document.id, 1), (document.id, 0)]
+    assert scored[document.id, 0] == replace(vacation, score=0.0)
+    assert scored[document.id, 1].coverage == 0.0
+    revised = knowledge.revise(document, "Nothing.")
+    newer = an_assistant(knowledge.assistant_id, knowledge.version)
+    assert list(knowledge.index.score(newer, "vacation", [(revised.id, 0), (revised.id, 1)])) == [(revised.id, 0)]
+    assert knowledge.index.score(an_assistant(new_id(), 0), "vacation", places) == {}
+
+
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> Knowledge:
-    made, parser = Knowledge(tmp_path_factory.mktemp("index")), TextParser()
+    made, parser = Knowledge(tmp_path_factory.mktemp("index")), DocumentParser()
     for path in sorted((SAMPLES / "policies").iterdir()):
         if path.name == "prompt.txt":
             continue

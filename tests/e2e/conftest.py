@@ -8,8 +8,10 @@ from shutil import which
 import pytest
 
 from bench.running import RunningServer, running_server
+from tests.contract.document_stores import PREFIX, make_bucket
 from tests.e2e.api import Api
 from tests.redis_server import redis_server
+from tests.s3_server import s3_server
 from tests.servers import secantus_server
 
 SETTINGS = {
@@ -34,8 +36,15 @@ def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield {}
         return
     folder = tmp_path_factory.mktemp("servers")
-    with secantus_server(folder / "mongo") as mongo, redis_server(folder / "redis") as redis:
-        yield {"MONGODB_URI": mongo, "REDIS_URL": redis}
+    with (
+        secantus_server(folder / "mongo") as mongo,
+        redis_server(folder / "redis") as redis,
+        s3_server(folder / "s3") as s3,
+    ):
+        bucket = make_bucket(s3)
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+        places = {"DOCUMENTS_URL": f"s3://{bucket.name}/{PREFIX}", "AWS_ENDPOINT_URL": s3}
+        yield {"MONGODB_URI": mongo, "REDIS_URL": redis, **keys, **places}
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
 """/documents over HTTP."""
 
 import threading
+from io import BytesIO
 
 import pytest
+from openpyxl import Workbook
+from reportlab.pdfgen.canvas import Canvas
 
 from tests.e2e.api import Api
 
@@ -26,7 +29,8 @@ def test_a_document_is_stored_listed_downloaded_and_deleted(user: Api) -> None:
     assert (document["status"], document["type"], document["size"]) == ("ready", "rag", len(POLICY.encode()))
     assert document["passages"] >= 2
     assert user.get(f"/documents/get/{document['_id']}").json() == document
-    assert user.get(f"/documents/list?assistant_id={assistant['_id']}&type=RAG").json() == [document]
+    listed = user.get(f"/documents/list?assistant_id={assistant['_id']}&type=RAG").json()
+    assert listed == [{**document, "drift": None}]
     assert user.get(f"/documents/list?assistant_id={assistant['_id']}&type=prompt").json() == []
     for method in ("GET", "PUT"):
         assert user.request(method, f"/documents/path/get/{document['_id']}").json() == {"path": document["filepath"]}
@@ -84,11 +88,16 @@ def test_search_finds_across_case_accents_and_inflection_with_exact_offsets(user
         ("blank.txt", b" \n\t ", 422),
         ("binary.txt", b"\x00\x01\x02\x03" * 50, 422),
         ("large.txt", b"a" * (2**20 + 1), 413),
+        ("broken.pdf", b"%PDF-1.7\nand then nothing", 422),
+        ("renamed.docx", b"MZ\x90\x00" * 100, 422),
+        ("old.doc", bytes.fromhex("d0cf11e0a1b11ae1") * 64, 415),
+        ("broken.json", b'{"a": ', 422),
+        ("bad template.txt", b"{{ nobody }}", 422),
     ],
 )
 def test_what_cannot_be_read_leaves_nothing(user: Api, name: str, content: bytes, status: int) -> None:
     assistant = user.new_assistant()
-    refused = user.upload(assistant, name, content)
+    refused = user.upload(assistant, name, content, type="prompt" if "template" in name else "rag")
     assert refused.status_code == status, refused.text
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert user.get(f"/documents/list?assistant_id={assistant['_id']}").json() == []
@@ -158,3 +167,72 @@ def test_reindexing_reads_the_file_again(user: Api) -> None:
     again = user.post(f"/documents/reindex/{document['_id']}")
     assert again.status_code == 200
     assert again.json()["passages"] == document["passages"]
+
+
+def workbook() -> bytes:
+    """Return an xlsx file with a sheet of prices."""
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.title = "Preços"
+    for row in (["Produto", "Preço"], ["Parafuso M8", 1250], ["Porca M8", 740]):
+        sheet.append(row)
+    target = BytesIO()
+    book.save(target)
+    return target.getvalue()
+
+
+def pages() -> bytes:
+    """Return a pdf of three pages."""
+    target = BytesIO()
+    canvas = Canvas(target)
+    for number, text in enumerate(("Introduction", "The warranty lasts 36 months.", "Returns within 14 days."), 1):
+        canvas.drawString(72, 720, f"Chapter {number}. {text}")
+        canvas.showPage()
+    canvas.save()
+    return target.getvalue()
+
+
+def test_formats_are_read_and_citations_carry_the_page(user: Api) -> None:
+    assistant = user.new_assistant()
+    files: dict[str, tuple[bytes | str, str, str]] = {
+        "preços.xlsx": (workbook(), "Quanto custa o parafuso M8?", "1250"),
+        "manual.pdf": (pages(), "How long does the warranty last?", "36 months"),
+        "stock.csv": ("article;stock\nwidget;17\ngadget;4\n", "stock of gadget", "4"),
+        "staff.json": ('[{"name": "Zoë", "extension": 4711}]', "extension of Zoë", "4711"),
+        "latin.txt": ("A devolução é possível até 15 dias.".encode("latin-1"), "devolução", "15 dias"),
+        "gbk.txt": ("仓库的开放时间是早上八点到下午六点。".encode("gbk"), "仓库什么时候开放", "八点"),
+    }
+    for name, (content, query, expected) in files.items():
+        made = user.upload(assistant, name, content)
+        assert (made.status_code, made.json().get("status")) == (201, "ready"), made.text
+        found = user.post("/documents/search", json={"assistant_id": assistant["_id"], "query": query}).json()[0]
+        assert (found["filename"], expected in found["passage"]) == (name, True), found
+        text = user.get(f"/documents/text/{made.json()['_id']}").text
+        assert text[found["start"] : found["end"]] == found["passage"]
+        assert found["page"] == (2 if name == "manual.pdf" else None)
+    (citation,) = user.say(assistant, "How long does the warranty last?").json()["citations"]
+    assert (citation["filename"], citation["page"]) == ("manual.pdf", 2)
+
+
+def test_versions_are_listed_and_restored(user: Api) -> None:
+    assistant = user.new_assistant()
+    document = user.upload(assistant, "a.md", "# Prazo\n\nO prazo é de dez dias.").json()
+    user.upload(assistant, "a.md", "# Prazo\n\nO prazo é de vinte dias.")
+    versions = user.get(f"/documents/versions/{document['_id']}").json()
+    assert [set(one) for one in versions] == [{"revision", "size", "sha256", "createdAt"}] * 2
+    assert versions[1]["sha256"] == document["sha256"]
+    restored = user.post(f"/documents/restore/{document['_id']}", json={"revision": versions[1]["revision"]})
+    assert (restored.status_code, restored.json()["sha256"]) == (200, document["sha256"])
+    query = {"assistant_id": assistant["_id"], "query": "prazo"}
+    assert "dez dias" in user.post("/documents/search", json=query).json()[0]["passage"]
+    unknown = user.post(f"/documents/restore/{document['_id']}", json={"revision": "0" * 24})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "no_version")
+
+
+def test_a_prompt_is_a_template(user: Api) -> None:
+    assistant = user.new_assistant()
+    refused = user.upload(assistant, "prompt.txt", "Hello\n{{ user_name }}", type="prompt")
+    assert (refused.status_code, refused.json()["code"]) == (422, "template_error")
+    assert "line 2" in refused.json()["errors"]["file"][0]
+    assert user.upload(assistant, "prompt.txt", "Today is {{ today }}.", type="prompt").status_code == 201

@@ -1,10 +1,16 @@
 """Marks in a streamed answer, and passages that support one without marks."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from models.chats import Chat, ChatStatus, Citation
+from models.clock import now
+from models.conversations import Channel
 from models.documents import Passage, ScoredPassage
+from repositories.codec import CHATS
+from routes.schemas.chats import CitationSchema
 from services.citations import CitationFilter, sentence_spans, supporting
 
 _TEXTS = {
@@ -91,6 +97,39 @@ def test_support_names_three_passages_at_most_and_none_without_passages() -> Non
     answer = "O caderno azul custa 40. O lápis azul custa 40. O copo azul custa 40. O prato azul custa 40."
     assert len(supporting(answer, many)) == 3
     assert supporting(answer, []) == ()
+
+
+def test_citations_name_the_page() -> None:
+    assert [citation.page for citation in supporting("退货后三十天内处理退款。", _PASSAGES)] == [None]
+    paged = [replace(scored, passage=replace(scored.passage, page=3)) for scored in _PASSAGES]
+    (citation,) = supporting("退货后三十天内处理退款。", paged)
+    assert CitationSchema().dump(citation) == {
+        "document_id": "doc-tuihuo.md",
+        "filename": "tuihuo.md",
+        "passage": _TEXTS["tuihuo.md"][1],
+        "start": 50,
+        "end": 50 + len(_TEXTS["tuihuo.md"][1]),
+        "page": 3,
+    }
+
+
+def test_a_citation_that_was_stored_without_a_page_is_read() -> None:
+    citation = Citation("d", "a.md", "text", 0, 4, 7)
+    fields = CHATS.plain(
+        Chat("c", "a", "k", Channel("1", "sms"), "key", ChatStatus.ANSWERED, now(), citations=(citation,))
+    )
+    assert CHATS.item(fields).citations == (citation,)
+    del fields["citations"][0]["page"]
+    assert CHATS.item(fields).citations == (replace(citation, page=None),)
+
+
+def test_the_header_of_a_split_table_supports_too_but_is_not_quoted() -> None:
+    row = Passage("p", "a", "d", "r", "a.md", 9, 0, 26, "| Norte | 40,00 | 10 dias |", (), "pt")
+    answer = "O preço do frete para a região Norte é 40,00 e o prazo de entrega é 10 dias."
+    assert supporting(answer, [ScoredPassage(row, 1, 1)]) == ()
+    headed = replace(row, header="| Região | Preço do frete | Prazo de entrega |\n| --- | --- | --- |")
+    (citation,) = supporting(answer, [ScoredPassage(headed, 1, 1)])
+    assert citation.passage == row.text
 
 
 def test_sentences_are_found_where_they_stand() -> None:

@@ -146,6 +146,20 @@ def test_headings_above_a_passage_count_too() -> None:
     assert _ask(request)[0].endswith(text)
 
 
+def test_the_header_of_a_split_table_counts_too_and_the_page_is_cited() -> None:
+    row = "| Norte | 40,00 | 10 dias |"
+    passage = Passage("p", "a", "d", "r", "t.pdf", 3, 90, 90 + len(row), row, (), "pt", page=4)
+    headed = dataclasses.replace(passage, header="| Região | Preço do frete | Prazo |\n| --- | --- | --- |")
+    asked = [
+        ModelRequest("a", "Qual o preço do frete na região Norte?", passages=(ScoredPassage(one, 1.0, 1.0),))
+        for one in (passage, headed)
+    ]
+    assert _ask(asked[0])[1] == ()
+    text, (citation,) = _ask(asked[1])
+    assert text.endswith("Norte | 40,00 | 10 dias")
+    assert citation == Citation("d", "t.pdf", row, 90, 90 + len(row), 4)
+
+
 def test_it_streams_small_pieces_and_estimates_its_usage() -> None:
     *events, usage = OfflineModel().stream(_request("Quanto custa o frete para o Norte?"), Deadline(5))
     pieces = [event.text for event in events if isinstance(event, TextDelta)]

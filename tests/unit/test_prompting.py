@@ -45,6 +45,16 @@ def test_a_passage_cannot_end_itself() -> None:
     assert 'source="a\'.md"' in text
 
 
+def test_a_passage_tells_its_page_and_is_read_under_its_tables_header() -> None:
+    scored = _passage("manual.pdf", "| Norte | 40 |", "Frete")
+    page = dataclasses.replace(scored.passage, page=12, header="| Região | Preço |\n| --- | --- |")
+    text = system_text(dataclasses.replace(_REQUEST, passages=(dataclasses.replace(scored, passage=page),)))
+    assert (
+        '<passage number="1" source="manual.pdf, page 12 > Frete">\n'
+        "| Região | Preço |\n| --- | --- |\n| Norte | 40 |\n</passage>"
+    ) in text
+
+
 def test_history_keeps_the_newest_whole_turns_in_order() -> None:
     turns = [Turn(f"question {number}", "answer " * 10) for number in range(5)]
     each = 8 + estimate_tokens("question 0") + estimate_tokens("answer " * 10)

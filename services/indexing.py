@@ -1,0 +1,245 @@
+"""Indexing: from a document's bytes to passages that answers use, as a job that any worker may begin again."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from models.assistants import Assistant
+from models.clock import now
+from models.deadline import Deadline
+from models.documents import Document, DocumentStatus, ParsedText, Passage
+from models.errors import Invalid, OrquestraError, Unavailable, UnsupportedFormat
+from models.ids import new_id
+from services.embedding import EmbeddingService
+from services.leases import LeaseKeeper
+from services.ports import JobQueue, Parser
+from services.shelf import Shelf
+
+logger = logging.getLogger("orquestra.indexing")
+
+INDEX_DOCUMENT = "index_document"
+"""The job; its argument is a document's id."""
+
+INDEXING_FAILED = "indexing_failed"
+"""The error's code when attempts kept dying: the file itself may be without fault."""
+
+_MOST_ATTEMPTS = 8
+_QUEUED_SECONDS = 30.0
+"""How long a job may wait in the queue before a sweeper asks for it again."""
+_BACKOFF_SECONDS = 5.0
+_EMBEDDING_SECONDS = 180.0
+_SWEPT = 100
+_BATCH = 500
+GAVE_UP = (
+    f"It could not be indexed in {_MOST_ATTEMPTS} attempts. Look into the server's log, then index it again, or split "
+    "the file."
+)
+
+
+class Superseded(Exception):
+    """Tell that an attempt lost its lease: newer content came, the document went, or another attempt took over."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of the job on one content; `build` names the passages that it makes."""
+
+    document: Document
+    owner: str
+    build: str
+
+
+class IndexingService:
+    """Make uploaded documents answerable: stored -> indexing -> ready | failed.
+
+    The record is the truth: a job is a nudge, an attempt holds a lease on the record that it renews, and a sweeper
+    nudges again whatever nobody works on. So a killed worker costs an attempt, never a document.
+
+    Args:
+        embedding: None when no embeddings model is configured.
+    """
+
+    def __init__(
+        self, shelf: Shelf, parser: Parser, jobs: JobQueue, leases: LeaseKeeper, embedding: EmbeddingService | None
+    ) -> None:
+        self._shelf = shelf
+        self._library = shelf.library
+        self._parser = parser
+        self._jobs = jobs
+        self._leases = leases
+        self._embedding = embedding
+
+    def schedule(self, document: Document) -> None:
+        """Ask for the document to be indexed soon; if the queue cannot be reached, the sweeper asks again."""
+        try:
+            self._jobs.enqueue(INDEX_DOCUMENT, document.id)
+        except Unavailable as error:
+            logger.warning("a job waits for the sweeper", extra={"code": error.code, "document": document.id})
+
+    def sweep(self) -> None:
+        """Ask again for documents that nobody works on: their job was lost, or their worker died."""
+        at = now()
+        for document in self._library.documents.unfinished(at, _SWEPT):
+            if self._library.documents.requeue(document, at + timedelta(seconds=_QUEUED_SECONDS)):
+                self.schedule(document)
+
+    def index(self, document_id: str) -> None:
+        """Do the job, if it is still to be done and nobody else is at it."""
+        owner = new_id()
+        document = self._library.documents.claim(document_id, owner, self._leases.end_of_lease(), now())
+        if document is None:
+            return
+        attempt = Attempt(document, owner, new_id())
+        with self._leases.keep(lambda until: self._change(attempt, lease_until=until)):
+            try:
+                if document.attempts > _MOST_ATTEMPTS:
+                    raise Invalid(GAVE_UP, code=INDEXING_FAILED)
+                self._make_ready(attempt)
+            except Superseded:
+                self._drop(attempt)
+                logger.info("an attempt was overtaken", extra={"document": document_id})
+            except (Invalid, UnsupportedFormat) as fault:
+                self._drop(attempt)
+                self._end(attempt, status=DocumentStatus.FAILED, error=fault.detail, error_code=fault.code)
+            except OrquestraError as error:
+                self._drop(attempt)
+                self._try_later(attempt, error)
+
+    def _make_ready(self, attempt: Attempt) -> None:
+        """Build the passages beside those that answer, switch to them at once, then drop the old ones."""
+        document, library = attempt.document, self._library
+        library.files.publish(document.filepath, document.revision)
+        parsed = self._parser.parse(document.filename, self._content(document))
+        self._require(attempt, progress=0.4)
+        library.files.stage(document.filepath, attempt.build, parsed.text.encode("utf-8", "replace"))
+        passages = passages_of(document, attempt.build, parsed)
+        self._store(attempt, passages)
+        model = self._embed(attempt, passages)
+        self._require(
+            attempt,
+            build=attempt.build,
+            passages=len(passages),
+            language=parsed.language,
+            embeddings_model=model,
+            progress=0.95,
+        )
+        library.assistants.bump_index_version(document.assistant_id)
+        library.index.refresh(self._assistant(document))
+        library.passages.delete_of_document(document.assistant_id, document.id, before=attempt.build)
+        self._require(
+            attempt,
+            status=DocumentStatus.READY,
+            progress=1.0,
+            error=None,
+            error_code=None,
+            versions=self._shelf.prune(document),
+            updated_at=now(),
+            lease_owner=None,
+            lease_until=None,
+        )
+        if document.build:
+            library.files.discard(document.filepath, document.build)
+        if self._embedding is not None:
+            self._embedding.settle(document.id)
+
+    def _content(self, document: Document) -> bytes:
+        """Return the bytes that were uploaded, and no others."""
+        for revision in (document.revision, None):
+            stream = self._library.files.open(document.filepath, revision)
+            if stream is None:
+                continue
+            with stream:
+                content = stream.read()
+            if hashlib.sha256(content).hexdigest() == document.sha256:
+                return content
+        raise Invalid("The document's file is gone or was changed by hand. Upload it again.", code="file_missing")
+
+    def _store(self, attempt: Attempt, passages: Sequence[Passage]) -> None:
+        for start in range(0, len(passages), _BATCH):
+            self._library.passages.add(passages[start : start + _BATCH])
+            self._require(attempt, progress=0.4 + 0.2 * (start + _BATCH) / (len(passages) + _BATCH))
+
+    def _embed(self, attempt: Attempt, passages: Sequence[Passage]) -> str:
+        """Return the model whose vectors the passages have now; "" when they have to do without for now."""
+        if self._embedding is None:
+            return ""
+        try:
+            self._embedding.embed_passages(
+                attempt.document,
+                passages,
+                Deadline(_EMBEDDING_SECONDS),
+                lambda done: self._require(attempt, progress=0.6 + 0.3 * done),
+            )
+        except OrquestraError as error:
+            logger.warning(
+                "a document has no vectors yet; words find it", extra={"code": error.code, "id": attempt.document.id}
+            )
+            return ""
+        return self._embedding.model
+
+    def _assistant(self, document: Document) -> Assistant:
+        assistant = self._library.assistants.get(document.assistant_id)
+        if assistant is None:
+            self._shelf.remove(document)
+            raise Superseded
+        return assistant
+
+    def _drop(self, attempt: Attempt) -> None:
+        """Leave nothing of an attempt, unless its passages answer already."""
+        document, library = attempt.document, self._library
+        current = library.documents.get(document.id)
+        if current is not None and current.build == attempt.build:
+            return
+        library.passages.delete_revision(document.assistant_id, document.id, attempt.build)
+        library.files.discard(document.filepath, attempt.build)
+        if current is None:
+            library.vectors.delete_of_document(document.assistant_id, document.id)
+
+    def _try_later(self, attempt: Attempt, error: OrquestraError) -> None:
+        """Leave the document to the sweeper, which waits longer after each attempt."""
+        seconds = _BACKOFF_SECONDS * 2 ** (attempt.document.attempts - 1)
+        self._end(
+            attempt,
+            status=DocumentStatus.STORED,
+            error=error.detail,
+            error_code=error.code,
+            lease_until=now() + timedelta(seconds=seconds),
+        )
+        logger.warning("indexing is tried again", extra={"code": error.code, "document": attempt.document.id})
+
+    def _end(self, attempt: Attempt, **changes: object) -> None:
+        self._change(attempt, **{"lease_until": None, "lease_owner": None, "updated_at": now(), **changes})
+
+    def _require(self, attempt: Attempt, **changes: object) -> None:
+        if not self._change(attempt, **changes):
+            raise Superseded
+
+    def _change(self, attempt: Attempt, **changes: object) -> bool:
+        document = attempt.document
+        return self._library.documents.change(document.id, document.revision, attempt.owner, changes)
+
+
+def passages_of(document: Document, build: str, parsed: ParsedText) -> list[Passage]:
+    """Return the passages of a build; a prompt is one, because it is read, not searched."""
+    return [
+        Passage(
+            id=new_id(),
+            assistant_id=document.assistant_id,
+            document_id=document.id,
+            revision=build,
+            filename=document.filename,
+            position=position,
+            start=piece.start,
+            end=piece.end,
+            text=parsed.text[piece.start : piece.end],
+            headings=piece.headings,
+            language=parsed.language,
+            header=piece.header,
+            page=piece.page,
+            analyser=piece.analyser,
+            terms=piece.terms,
+        )
+        for position, piece in enumerate(parsed.pieces)
+    ]

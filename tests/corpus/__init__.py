@@ -1,0 +1,1 @@
+"""Documents of every format, in three languages, and hostile ones, built when a test needs them."""

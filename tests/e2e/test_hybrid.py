@@ -1,0 +1,59 @@
+"""Search by meaning in a real server, with an embeddings endpoint that others wrote."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.running import running_server
+from tests.e2e.api import Api
+from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.emulators.aimock import aimock
+
+TEXT = "# Fleet\n\nEvery car is washed on Monday.\n\n# Canteen\n\nLunch is served at noon.\n"
+
+
+def wait_for(look: Callable[[], dict[str, Any]], model: str | None) -> dict[str, Any]:
+    """Wait until a document has vectors of a model."""
+    until = time.monotonic() + 60
+    while (found := look())["embeddings_model"] != model:
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+    return found
+
+
+def test_documents_get_vectors_and_another_model_gets_them_anew(stores: dict[str, str], tmp_path: Path) -> None:
+    with aimock() as endpoint:
+        base = {**SETTINGS, **stores, "MONGODB_DATABASE": "e2e_hybrid", "EMBEDDINGS_BASE_URL": endpoint.base_url}
+        with running_server(tmp_path, {**base, "EMBEDDINGS_MODEL": "first-model"}) as server, Api(server.url) as api:
+            api.post("/auth/register", json=ADMIN).raise_for_status()
+            api.login(ADMIN["email"], ADMIN["password"])
+            assistant = api.new_assistant()
+            document = api.upload(assistant, "a.md", TEXT).json()
+            assert (document["status"], document["embeddings_model"]) == ("ready", "first-model")
+            assert "noon" in search(api, assistant, "lunch")
+            embedded = len(endpoint.journal())
+            api.post(f"/documents/reindex/{document['_id']}?wait=true").raise_for_status()
+            assert len(endpoint.journal()) == embedded, "what has not changed is not embedded again"
+        with running_server(tmp_path, {**base, "EMBEDDINGS_MODEL": "second-model"}) as server, Api(server.url) as api:
+            api.login(ADMIN["email"], ADMIN["password"])
+            assert "noon" in search(api, assistant, "lunch"), "words answer meanwhile"
+            wait_for(lambda: dict(api.get(f"/documents/get/{document['_id']}").json()), "second-model")
+            assert "noon" in search(api, assistant, "lunch")
+
+
+def test_an_endpoint_that_is_down_leaves_search_by_words(stores: dict[str, str], tmp_path: Path) -> None:
+    down = {"EMBEDDINGS_BASE_URL": "http://127.0.0.1:9/v1", "EMBEDDINGS_MODEL": "any", "MONGODB_DATABASE": "e2e_down"}
+    with running_server(tmp_path, {**SETTINGS, **stores, **down}) as server, Api(server.url) as api:
+        api.post("/auth/register", json=ADMIN).raise_for_status()
+        api.login(ADMIN["email"], ADMIN["password"])
+        assistant = api.new_assistant()
+        document = api.upload(assistant, "a.md", TEXT).json()
+        assert (document["status"], document["error"], document["embeddings_model"]) == ("ready", None, None)
+        assert "noon" in search(api, assistant, "lunch")
+
+
+def search(api: Api, assistant: dict[str, Any], query: str) -> str:
+    """Return the best passage for a question."""
+    found = api.post("/documents/search", json={"assistant_id": assistant["_id"], "query": query}).json()
+    return str(found[0]["passage"])
