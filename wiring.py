@@ -9,16 +9,6 @@ import httpx2
 
 from models.errors import Unavailable
 from repositories.document_files import LocalDocumentFiles
-from repositories.embedded_redis import EmbeddedRedis
-from repositories.mongo.assistants import MongoAssistantRepository
-from repositories.mongo.chats import MongoChatRepository
-from repositories.mongo.conversations import MongoConversationRepository
-from repositories.mongo.database import MongoDatabase
-from repositories.mongo.documents import MongoDocumentRepository
-from repositories.mongo.passages import MongoPassageRepository
-from repositories.mongo.users import MongoUserRepository
-from repositories.mongo.vectors import MongoVectorRepository
-from repositories.redis.database import RedisDatabase
 from repositories.redis.events import RedisEventBus
 from repositories.redis.jobs import RedisJobs
 from repositories.redis.limits import RedisRateLimiter
@@ -27,14 +17,6 @@ from repositories.redis.sessions import RedisSessionRepository
 from repositories.s3_client import build_s3_client
 from repositories.s3_document_files import S3DocumentFiles
 from repositories.secret_file import load_or_create_secret
-from repositories.sqlite.assistants import SqliteAssistantRepository
-from repositories.sqlite.chats import SqliteChatRepository
-from repositories.sqlite.conversations import SqliteConversationRepository
-from repositories.sqlite.database import SqliteDatabase
-from repositories.sqlite.documents import SqliteDocumentRepository
-from repositories.sqlite.passages import SqlitePassageRepository
-from repositories.sqlite.users import SqliteUserRepository
-from repositories.sqlite.vectors import SqliteVectorRepository
 from services.api_keys import ApiKeys
 from services.assistants import AssistantBelongings, AssistantService
 from services.auth import AuthPolicy, AuthService
@@ -53,16 +35,9 @@ from services.knowledge.vector_index import VectorIndex
 from services.leases import LeaseKeeper
 from services.news import ConversationNews
 from services.ports import (
-    AssistantRepository,
-    ChatRepository,
-    ConversationRepository,
-    DocumentRepository,
     Embedder,
     LanguageModel,
-    PassageRepository,
     Probe,
-    UserRepository,
-    VectorRepository,
 )
 from services.providers.core_application import CoreModel
 from services.providers.jwt_tokens import JwtTokens
@@ -74,79 +49,15 @@ from services.shelf import Library, Shelf
 from services.upkeep import Upkeep
 from services.viewer import ConversationViewer
 from settings import Settings
+from stores import Repositories, open_stores, repositories_of
 
 logger = logging.getLogger("orquestra")
 
 _SWEEP_SECONDS = 5.0
 _EMBEDDING_SWEEP_SECONDS = 30.0
 _RECOVERY_SECONDS = 3600.0
-
-
-@dataclass(frozen=True)
-class Stores:
-    """The stores of one server, opened."""
-
-    database: SqliteDatabase | MongoDatabase
-    redis: RedisDatabase
-    redis_url: str
-    embedded_redis: EmbeddedRedis | None
-
-    def close(self) -> None:
-        """Close them; the embedded Valkey ends with the last process that uses it."""
-        self.redis.close()
-        self.database.close()
-        if self.embedded_redis is not None:
-            self.embedded_redis.close()
-
-
-def open_stores(settings: Settings) -> Stores:
-    """Open the stores that the settings name: servers where URLs are given, embedded ones where not."""
-    database: SqliteDatabase | MongoDatabase
-    if settings.mongodb_uri:
-        database = MongoDatabase(settings.mongodb_uri, settings.mongodb_database)
-        database.ensure_indexes()
-    else:
-        database = SqliteDatabase(settings.data_dir / "orquestra.sqlite")
-    if settings.redis_url:
-        return Stores(database, RedisDatabase(settings.redis_url), settings.redis_url, None)
-    embedded = EmbeddedRedis(settings.data_dir / "valkey")
-    return Stores(database, RedisDatabase(embedded.url), embedded.url, embedded)
-
-
-@dataclass(frozen=True)
-class Repositories:
-    """One kind of store, a repository a collection."""
-
-    users: UserRepository
-    assistants: AssistantRepository
-    conversations: ConversationRepository
-    chats: ChatRepository
-    documents: DocumentRepository
-    passages: PassageRepository
-    vectors: VectorRepository
-
-
-def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
-    """Return the repositories of a store."""
-    if isinstance(database, SqliteDatabase):
-        return Repositories(
-            SqliteUserRepository(database),
-            SqliteAssistantRepository(database),
-            SqliteConversationRepository(database),
-            SqliteChatRepository(database),
-            SqliteDocumentRepository(database),
-            SqlitePassageRepository(database),
-            SqliteVectorRepository(database),
-        )
-    return Repositories(
-        MongoUserRepository(database.collection("users")),
-        MongoAssistantRepository(database.collection("assistants")),
-        MongoConversationRepository(database.collection("conversations")),
-        MongoChatRepository(database.collection("chats")),
-        MongoDocumentRepository(database.collection("documents")),
-        MongoPassageRepository(database.collection("passages")),
-        MongoVectorRepository(database.collection("vectors")),
-    )
+_WAITING_SHARE = 4
+"""One thread in so many may wait for the outcome of an upload; the others go on answering."""
 
 
 def build_models(settings: Settings) -> dict[str, LanguageModel]:
@@ -230,7 +141,8 @@ def build_knowledge(
     library = Library(held.assistants, held.documents, held.passages, held.vectors, files, index, locks)
     shelf, parser, leases = Shelf(library, settings.document_versions), DocumentParser(), LeaseKeeper()
     indexing = IndexingService(shelf, parser, jobs, leases, embedding)
-    documents = DocumentService(shelf, indexing, parser, settings.max_upload_mb * 2**20)
+    waiting = max(1, settings.threads // _WAITING_SHARE)
+    documents = DocumentService(shelf, indexing, parser, settings.max_upload_mb * 2**20, most_waiting=waiting)
     return Knowledge(index, documents, indexing, embedding, shelf, leases)
 
 
@@ -257,16 +169,14 @@ def build_services(settings: Settings) -> Services:
     files = build_files(settings)
     knowledge = build_knowledge(settings, held, files, locks, jobs)
     models, provider = build_models(settings), settings.effective_language_model
-    secret = jwt_secret(settings)
+    secret, sessions = jwt_secret(settings), RedisSessionRepository(stores.redis)
     news = ConversationNews(RedisEventBus(stores.redis), held.assistants, held.conversations)
     leases = LeaseKeeper()
-    memory = Memory(held.chats, held.documents, held.passages, knowledge.index)
-    answering = ConversationService(
-        Journal(held.assistants, held.conversations, held.chats, locks, news),
-        Composer(memory, models, provider, settings.history_tokens),
-        leases,
-        settings.answer_deadline_seconds,
+    journal = Journal(held.assistants, held.conversations, held.chats, locks, news)
+    composer = Composer(
+        Memory(held.chats, held.documents, held.passages, knowledge.index), models, provider, settings.history_tokens
     )
+    answering = ConversationService(journal, composer, leases, settings.answer_deadline_seconds)
     belongings = AssistantBelongings(
         held.conversations, held.chats, held.documents, held.passages, held.vectors, files, knowledge.index, news
     )
@@ -283,9 +193,7 @@ def build_services(settings: Settings) -> Services:
         stores.close()
 
     return Services(
-        auth=AuthService(
-            held.users, RedisSessionRepository(stores.redis), limiter, JwtTokens(secret), auth_policy(settings)
-        ),
+        auth=AuthService(held.users, sessions, limiter, JwtTokens(secret), auth_policy(settings)),
         assistants=AssistantService(
             held.assistants,
             held.users,

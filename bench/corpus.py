@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ SOURCES = (
     Source("gimp-help-fr", Path("/usr/share/gimp/2.0/help/fr"), "*.html"),
     Source("python3.11-doc", _DOC / "python3.11" / "html", "**/*.html"),
     Source("postgresql-doc-15", _DOC / "postgresql-doc-15" / "html", "*.html"),
+    Source("gimp-help-it", Path("/usr/share/gimp/2.0/help/it"), "*.html"),
+    Source("gimp-help-ja", Path("/usr/share/gimp/2.0/help/ja"), "*.html"),
     Source("sqlite3-doc", _DOC / "sqlite3", "**/*.html"),
     Source("git-doc", _DOC / "git-doc", "**/*.html"),
     Source("linux-doc-6.1", _DOC / "linux-doc-6.1" / "html", "**/*.html"),
@@ -161,8 +164,8 @@ def _is_whole(path: Path) -> bool:
 def _fill(connection: sqlite3.Connection) -> None:
     """Read every file; a passage whose text was seen before is left out."""
     seen: set[bytes] = set()
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        for document in pool.imap(_read, _files(), chunksize=8):
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        for document in pool.map(_read, _files(), chunksize=8):
             fresh = []
             for piece, text in document.passages if document else ():
                 digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()

@@ -1,6 +1,7 @@
 """Known-item questions: each is made of one passage's own words and is answered when that passage comes back.
 
-No other passage of the corpus has all of these words (or the phrase), else there would be no right answer. Four kinds, without synonyms (no lexical index could find those):
+No other passage of the corpus has all of these words (or the phrase), else there would be no right answer. Four kinds,
+without synonyms (no lexical index could find those):
   exact        a few words as they stand in the passage, one after the other
   accentless   the same without accents (Portuguese)
   inflected    informative words in another number or tense, as found elsewhere in the corpus (Portuguese, English)
@@ -82,8 +83,8 @@ class Vocabulary:
         return 1 < self._counts[word] <= max(5, self._texts * _COMMON)
 
 
-def questions(items: Sequence[Item], vocabulary: Vocabulary, each: int, seed: int = 7) -> list[Question]:
-    """Return up to so many questions of each kind in each language, always the same for the same items."""
+def questions(items: Sequence[Item], vocabulary: Vocabulary, each: int, seed: int) -> list[Question]:
+    """Return up to so many questions of each kind in each language, always the same for the same items and seed."""
     chance = random.Random(seed)
     made: list[Question] = []
     for language, kinds in KINDS.items():

@@ -11,7 +11,7 @@ VERSIONS = ".versions"
 """The hidden folder of an assistant in which its revisions are kept."""
 
 _ASSISTANT_ID = re.compile(r"[0-9a-f]{24}")
-_FILEPATH = re.compile(r"[0-9a-f]{24}/(?:prompt\.txt|knowledge/[^./\\\0][^/\\\0]*)")
+_FILEPATH = re.compile(r"[0-9a-f]{24}/(?:prompt\.txt|knowledge/[^./\\\0\ud800-\udfff][^/\\\0\ud800-\udfff]*)")
 _REVISION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _LONGEST_NAME = 255
 

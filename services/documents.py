@@ -1,6 +1,7 @@
 """Documents: taken in whole or not at all, replaced atomically, found by search."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,6 +44,8 @@ class DocumentService:
         max_upload_bytes: largest file.
         at_once_seconds: how long every upload waits for its outcome, so that small files are ready, or refused, with
             the answer.
+        most_waiting: how many requests may do that at the same time, each of which holds a thread of the server; the
+            others are answered with the document as it is.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class DocumentService:
         max_upload_bytes: int,
         *,
         at_once_seconds: float = 2.0,
+        most_waiting: int = 32,
     ) -> None:
         self._shelf = shelf
         self._prompts = PromptShelf(shelf)
@@ -62,6 +66,7 @@ class DocumentService:
         self._parser = parser
         self._max_upload_bytes = max_upload_bytes
         self._at_once_seconds = at_once_seconds
+        self._waiting = threading.BoundedSemaphore(most_waiting)
         self._ownership = Ownership(shelf.library.assistants)
 
     @property
@@ -82,7 +87,7 @@ class DocumentService:
         """Take a document in, or replace the one of the same name.
 
         Its text is ready to be used in an answer when its status is `ready`: with `wait` it is, unless that takes
-        more than two minutes.
+        more than two minutes or too many requests wait already.
 
         Raises:
             Invalid: no usable name, nothing readable in it, or a wrong template.
@@ -189,15 +194,20 @@ class DocumentService:
 
     def _outcome(self, document: Document, seconds: float) -> Document:
         """Return the document once its indexing has ended, or as it is when that takes longer."""
-        until, pause = time.monotonic() + seconds, _LOOK_SECONDS[0]
-        while True:
-            current = self._library.documents.get(document.id)
-            if current is None:
-                raise _absent(document.id)
-            if current.status in (DocumentStatus.READY, DocumentStatus.FAILED) or time.monotonic() >= until:
-                return current
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LOOK_SECONDS[1])
+        may_wait = self._waiting.acquire(blocking=False)
+        try:
+            until, pause = time.monotonic() + (seconds if may_wait else 0.0), _LOOK_SECONDS[0]
+            while True:
+                current = self._library.documents.get(document.id)
+                if current is None:
+                    raise _absent(document.id)
+                if current.status in (DocumentStatus.READY, DocumentStatus.FAILED) or time.monotonic() >= until:
+                    return current
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LOOK_SECONDS[1])
+        finally:
+            if may_wait:
+                self._waiting.release()
 
     def _open(self, document: Document, revision: str) -> BinaryIO:
         content = self._library.files.open(document.filepath, revision)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from models.assistants import Assistant
@@ -91,10 +91,11 @@ class IndexingService:
         document = self._library.documents.claim(document_id, owner, self._leases.end_of_lease(), now())
         if document is None:
             return
-        attempt = Attempt(document, owner, new_id())
+        attempt = Attempt(document, owner, new_id(document.build))  # newer, whoever's clock is ahead
         with self._leases.keep(lambda until: self._change(attempt, lease_until=until)):
             try:
                 if document.attempts > _MOST_ATTEMPTS:
+                    self._drop_dead(attempt)
                     raise Invalid(GAVE_UP, code=INDEXING_FAILED)
                 self._make_ready(attempt)
             except Superseded:
@@ -128,19 +129,19 @@ class IndexingService:
         library.assistants.bump_index_version(document.assistant_id)
         library.index.refresh(self._assistant(document))
         library.passages.delete_of_document(document.assistant_id, document.id, before=attempt.build)
+        versions = self._shelf.kept_versions(document)
         self._require(
             attempt,
             status=DocumentStatus.READY,
             progress=1.0,
             error=None,
             error_code=None,
-            versions=self._shelf.prune(document),
+            versions=versions,
             updated_at=now(),
             lease_owner=None,
             lease_until=None,
         )
-        if document.build:
-            library.files.discard(document.filepath, document.build)
+        self._shelf.drop_rest(document, replace(document, build=attempt.build, versions=versions))
         if self._embedding is not None:
             self._embedding.settle(document.id)
 
@@ -196,6 +197,13 @@ class IndexingService:
         library.files.discard(document.filepath, attempt.build)
         if current is None:
             library.vectors.delete_of_document(document.assistant_id, document.id)
+
+    def _drop_dead(self, attempt: Attempt) -> None:
+        """Leave nothing of the attempts before, which have died."""
+        document, passages = attempt.document, self._library.passages
+        passages.delete_of_document(
+            document.assistant_id, document.id, after=document.build or None, before=attempt.build
+        )
 
     def _try_later(self, attempt: Attempt, error: OrquestraError) -> None:
         """Leave the document to the sweeper, which waits longer after each attempt."""

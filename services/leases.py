@@ -65,3 +65,5 @@ class LeaseKeeper:
                     renewal(self.end_of_lease())
                 except OrquestraError as error:
                     logger.warning("a lease could not be renewed", extra={"code": error.code})
+                except Exception:  # the other leases, and later ones, are renewed all the same
+                    logger.exception("a lease could not be renewed")

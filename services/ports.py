@@ -216,8 +216,8 @@ class DocumentRepository(Protocol):
     def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
         """Note whose vectors a build has, if it is still the document's; tell whether it was."""
 
-    def delete(self, document_id: str) -> bool:
-        """Delete the record; tell whether it was there."""
+    def delete(self, document_id: str, revision: str | None = None) -> bool:
+        """Delete the record, with a revision only if it still has that; tell whether it did."""
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every record of an assistant."""
@@ -232,8 +232,10 @@ class PassageRepository(Protocol):
     def of_document(self, assistant_id: str, document_id: str, revision: str) -> Sequence[Passage]:
         """Return one build's passages in the order of the document."""
 
-    def delete_of_document(self, assistant_id: str, document_id: str, *, before: str | None = None) -> None:
-        """Delete a document's passages, or those of the builds that are older than one: ids sort by time."""
+    def delete_of_document(
+        self, assistant_id: str, document_id: str, *, before: str | None = None, after: str | None = None
+    ) -> None:
+        """Delete a document's passages, or those of the builds between two: ids sort by time."""
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
         """Delete the passages of one build of a document."""

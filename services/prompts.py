@@ -41,21 +41,26 @@ class PromptShelf:
                 status=DocumentStatus.READY,
                 progress=1.0,
                 passages=1,
-                build=new_id(),
+                build=new_id(before.build if before else None),
                 lease_until=None,
             )
+            stored = self._switch(ready, text, content)
+            library.passages.delete_of_document(stored.assistant_id, stored.id, before=stored.build)
+        return stored
+
+    def _switch(self, ready: Document, text: str, content: bytes) -> Document:
+        """Store the build beside the one that answers, then the record that names it."""
+        library = self._shelf.library
+        try:
             library.passages.add(passages_of(ready, ready.build, ParsedText(text, "", (Piece(0, len(text)),))))
             library.files.stage(ready.filepath, ready.build, text.encode())
-            try:
-                stored, _ = self._shelf.put(ready, content)
-            except OrquestraError:
+            return self._shelf.put(ready, content)[0]
+        except OrquestraError:
+            current = library.documents.find(ready.assistant_id, ready.type, ready.filename)
+            if current is None or current.build != ready.build:  # else it answers already, whatever failed after that
                 library.passages.delete_revision(ready.assistant_id, ready.id, ready.build)
                 library.files.discard(ready.filepath, ready.build)
-                raise
-            library.passages.delete_of_document(stored.assistant_id, stored.id, before=stored.build)
-            if before and before.build:
-                library.files.discard(before.filepath, before.build)
-        return stored
+            raise
 
 
 def prompt_path(assistant_id: str) -> str:

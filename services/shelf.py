@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from models.clock import now
 from models.documents import Document, DocumentStatus, DocumentType, Version
 from models.errors import Conflict, NotFound, OrquestraError, Unavailable
+from models.ids import new_id
 from services.composing import PROMPT_FILENAME
 from services.ports import (
     AssistantRepository,
@@ -81,7 +82,9 @@ class Shelf:
         try:
             stored, before = self._switch(document)
         except OrquestraError:
-            files.discard(document.filepath, document.revision)
+            current = self.library.documents.find(document.assistant_id, document.type, document.filename)
+            if current is None or document.revision not in known_revisions(current):  # else only the answer was lost
+                files.discard(document.filepath, document.revision)
             raise
         files.publish(stored.filepath, stored.revision)
         if self.library.assistants.get(stored.assistant_id) is None:
@@ -99,7 +102,9 @@ class Shelf:
             if before is None:
                 self.remove(current)
                 return None
-            again = replace(before, build=current.build, lease_owner=None, lease_until=now())
+            again = _answering_as(current, replace(before, lease_owner=None, lease_until=now()))
+            if current.build != before.build:  # an attempt that died after its switch; this content has to follow again
+                again = replace(again, status=DocumentStatus.STORED, progress=0.0, attempts=0)
             if not library.documents.replace(again, current):
                 raise changed()
             library.files.publish(again.filepath, again.revision)
@@ -107,7 +112,10 @@ class Shelf:
             return again
 
     def remove(self, document: Document) -> None:
-        """Take a document out of answers and the folder; the record goes last, so that this can be repeated."""
+        """Take a document out of answers and the folder; the record goes last, so that this can be repeated.
+
+        Newer content of the name stays, should the work outlast the lock.
+        """
         library = self.library
         for _ in range(_TRIES):
             current = library.documents.get(document.id)
@@ -124,17 +132,23 @@ class Shelf:
             if library.documents.replace(going, current):
                 document = current
                 break
+        newest = new_id(document.build)
         library.assistants.bump_index_version(document.assistant_id)
         library.files.delete(document.filepath, known_revisions(document))
-        library.passages.delete_of_document(document.assistant_id, document.id)
+        library.passages.delete_of_document(document.assistant_id, document.id, before=newest)
         library.vectors.delete_of_document(document.assistant_id, document.id)
-        library.documents.delete(document.id)
+        library.documents.delete(document.id, document.revision)
 
-    def prune(self, document: Document) -> tuple[Version, ...]:
-        """Return the versions that stay, after dropping the bytes of the oldest ones."""
-        for version in document.versions[self._versions_kept :]:
-            self.library.files.discard(document.filepath, version.revision)
-        return document.versions[: self._versions_kept]
+    def kept_versions(self, document: Document) -> tuple[Version, ...]:
+        """Return the versions that stay once the newest content is ready; one that was sent twice is one."""
+        versions = document.versions
+        changes = [one for one, newer in zip(versions, (None, *versions), strict=False) if not _same(one, newer)]
+        return tuple(changes[: self._versions_kept])
+
+    def drop_rest(self, before: Document, after: Document) -> None:
+        """Drop the bytes and the text that a change of the record has left without a name."""
+        for revision in known_revisions(before) - known_revisions(after):
+            self.library.files.discard(before.filepath, revision)
 
     def recover(self) -> None:
         """Drop what uploads and attempts that died have left; whatever is younger than an hour may still go on."""
@@ -159,9 +173,10 @@ class Shelf:
                     return document, None
                 continue
             stored = _over(document, before, 2 * self._versions_kept)
+            if stored.status is DocumentStatus.READY:
+                stored = replace(stored, versions=self.kept_versions(stored))
             if documents.replace(stored, before):
-                for version in before.versions[2 * self._versions_kept - 1 :]:
-                    self.library.files.discard(document.filepath, version.revision)
+                self.drop_rest(before, stored)
                 return stored, before
         raise changed()
 
@@ -178,22 +193,27 @@ def changed() -> Conflict:
 
 def _over(document: Document, before: Document, most_versions: int) -> Document:
     """Return new content in the place of an older one, which goes on answering unless the new one does already."""
-    if document.build:
-        answering = document
-    else:
-        answering = replace(
-            document,
-            build=before.build,
-            passages=before.passages,
-            language=before.language,
-            embeddings_model=before.embeddings_model,
-        )
     return replace(
-        answering,
+        document if document.build else _answering_as(before, document),
         id=before.id,
         created_at=before.created_at,
         versions=(*document.versions, *before.versions)[:most_versions],
     )
+
+
+def _answering_as(answering: Document, document: Document) -> Document:
+    """Return a document with the build that another state of it has."""
+    return replace(
+        document,
+        build=answering.build,
+        passages=answering.passages,
+        language=answering.language,
+        embeddings_model=answering.embeddings_model,
+    )
+
+
+def _same(version: Version, newer: Version | None) -> bool:
+    return newer is not None and version.sha256 == newer.sha256
 
 
 def _lock_name(assistant_id: str, type: DocumentType, filename: str) -> str:

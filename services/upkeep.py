@@ -35,4 +35,6 @@ class Upkeep:
                 self._task()
             except OrquestraError as error:
                 logger.warning("upkeep failed and is tried again", extra={"code": error.code})
+            except Exception:  # a fault of ours must not end what keeps documents from being stuck
+                logger.exception("upkeep failed and is tried again")
             self._closed.wait(self._seconds)

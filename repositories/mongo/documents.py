@@ -86,9 +86,11 @@ class MongoDocumentRepository:
         """Note whose vectors a build has, if it is still the document's; tell whether it was."""
         return self._documents.update(by_id(document_id) | {"build": build}, {"embeddings_model": model})
 
-    def delete(self, document_id: str) -> bool:
-        """Delete the record; tell whether it was there."""
-        return self._documents.delete(document_id)
+    def delete(self, document_id: str, revision: str | None = None) -> bool:
+        """Delete the record, with a revision only if it still has that; tell whether it did."""
+        seen = {} if revision is None else {"revision": revision}
+        with store_errors():
+            return self._documents.collection.delete_one(by_id(document_id) | seen).deleted_count == 1
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every record of an assistant."""

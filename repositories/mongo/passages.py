@@ -31,10 +31,13 @@ class MongoPassageRepository:
         where = _document(assistant_id, document_id) | {"revision": revision}
         return self._passages.all(where, [("position", ASCENDING)])
 
-    def delete_of_document(self, assistant_id: str, document_id: str, *, before: str | None = None) -> None:
-        """Delete a document's passages, or those of the builds that are older than one: ids sort by time."""
-        older = {} if before is None else {"revision": {"$lt": before}}
-        self._passages.delete_all(_document(assistant_id, document_id) | older)
+    def delete_of_document(
+        self, assistant_id: str, document_id: str, *, before: str | None = None, after: str | None = None
+    ) -> None:
+        """Delete a document's passages, or those of the builds between two: ids sort by time."""
+        limits = {"$lt": before, "$gt": after}
+        between = {operator: revision for operator, revision in limits.items() if revision is not None}
+        self._passages.delete_all(_document(assistant_id, document_id) | ({"revision": between} if between else {}))
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:
         """Delete the passages of one build of a document."""

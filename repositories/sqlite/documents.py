@@ -87,9 +87,10 @@ class SqliteDocumentRepository:
         where = by_id(document_id) & Where("build = ?", (build,))
         return self._documents.update(where, {"embeddings_model": model}) == 1
 
-    def delete(self, document_id: str) -> bool:
-        """Delete the record; tell whether it was there."""
-        return self._documents.delete(by_id(document_id)) == 1
+    def delete(self, document_id: str, revision: str | None = None) -> bool:
+        """Delete the record, with a revision only if it still has that; tell whether it did."""
+        seen = ALL if revision is None else Where("revision = ?", (revision,))
+        return self._documents.delete(by_id(document_id) & seen) == 1
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every record of an assistant."""

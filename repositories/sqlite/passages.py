@@ -29,11 +29,15 @@ class SqlitePassageRepository:
         where = _document(assistant_id, document_id) & Where("revision = ?", (revision,))
         return self._passages.all(where, "ORDER BY position")
 
-    def delete_of_document(self, assistant_id: str, document_id: str, *, before: str | None = None) -> None:
-        """Delete a document's passages, or those of the builds that are older than one: ids sort by time."""
+    def delete_of_document(
+        self, assistant_id: str, document_id: str, *, before: str | None = None, after: str | None = None
+    ) -> None:
+        """Delete a document's passages, or those of the builds between two: ids sort by time."""
         where = _document(assistant_id, document_id)
         if before is not None:
             where = where & Where("revision < ?", (before,))
+        if after is not None:
+            where = where & Where("revision > ?", (after,))
         self._passages.delete_all(where)
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:

@@ -1,7 +1,11 @@
-"""Bytes as text: UTF-8, UTF-16 and UTF-32 with a byte order mark, GB18030 with GBK, cp1252 with Latin-1."""
+"""Bytes as text: UTF-8, UTF-16 and UTF-32 with a byte order mark, GB18030 with GBK, cp1252 with Latin-1.
+
+The older charsets of Japanese, Korean, traditional Chinese and Russian are told by their most frequent signs.
+"""
 
 import codecs
 import re
+from collections.abc import Iterator
 
 from bs4.dammit import EncodingDetector
 
@@ -17,6 +21,22 @@ _BOMS = (
 _SAMPLE = 100_000  # bytes
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _PAIR = re.compile(rb"([\xa1-\xa3\xb0-\xd7][\xa1-\xfe])|[\x81-\xfe][\x30-\xfe]")  # a common sign, or any
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_KATAKANA = "、。ー・「」アイウカクコサシスセタットドナニノハバフプマメラリルレロン"
+_KANA = frozenset((*map(chr, range(0x3041, 0x3094)), *_KATAKANA))
+_CYRILLIC = frozenset("оеаинтсрвлкмдпу")
+_OF_LETTERS, _OF_SIGNS = 0.65, 0.15
+_FREQUENT = {
+    "gb18030": frozenset("的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也对生能而子，。、：；（）“”"),
+    "big5hkscs": frozenset(
+        "的一是不了在人有我他這個們中來上大為和國地到以說時要就出會可也對生能而子，。、：；（）「」"
+    ),
+    "cp932": _KANA,
+    "euc_jp": _KANA,
+    "cp949": frozenset("이다는을를의에가은한고하지로니기서어사도인자수일년있습할용"),
+    "cp1251": _CYRILLIC,
+    "koi8_r": _CYRILLIC,
+}
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _CHARSETS = re.compile(r"(?:utf|cp|iso8859|gb|hz|big5|shift_jis|euc_|koi8|mac-|tis-620)")
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "cp1252", "ascii": "cp1252"}  # as browsers read them
@@ -39,13 +59,26 @@ def decode(content: bytes, declared: str | None = None) -> str:
                 return _checked(content[len(bom) :].decode(charset))
             except UnicodeDecodeError as error:
                 raise Invalid(_UNREADABLE, code="unreadable_document") from error
-    guesses = (declared, _unmarked_utf_16(content), "utf-8", "gb18030" if _looks_chinese(content) else None, "cp1252")
-    for guess in filter(None, guesses):
+    for guess in _guesses(content, declared):
         try:
-            return _checked(content.decode(guess))
+            return _checked(content.decode(*guess))
         except UnicodeDecodeError:
             continue
     return _checked(content.decode("latin-1"))
+
+
+def _guesses(content: bytes, declared: str | None) -> Iterator[tuple[str, str]]:
+    """Yield what the bytes may be, likeliest first: charset and what to do about errors."""
+    for charset in (declared, _unmarked_utf_16(content), "utf-8"):
+        if charset:
+            yield charset, "strict"
+    if _is_damaged_utf_8(content):
+        yield "utf-8", "replace"
+    if frequent := _by_frequent_signs(content):
+        yield frequent, "strict"
+    if _looks_chinese(content):
+        yield "gb18030", "strict"
+    yield "cp1252", "strict"
 
 
 def declared_charset(content: bytes) -> str | None:
@@ -84,6 +117,28 @@ def _unmarked_utf_16(content: bytes) -> str | None:
     if even == 0 and odd * 10 > len(content):
         return "utf-16-le"
     return "utf-16-be" if odd == 0 and even * 10 > len(content) else None
+
+
+def _is_damaged_utf_8(content: bytes) -> bool:
+    """Tell UTF-8 that was cut or patched in places: at most one character in ten beyond ASCII is broken."""
+    signs = _NOT_ASCII.findall(content[:_SAMPLE].decode("utf-8", "replace"))
+    return signs.count("\ufffd") * 10 < len(signs)
+
+
+def _by_frequent_signs(content: bytes) -> str | None:
+    """Guess a charset in which most letters, or many of the other signs, are among its language's most frequent."""
+    runs = [len(run) for run in _HIGH.findall(content, 0, _SAMPLE)]
+    if sum(runs) < 1.4 * len(runs):  # bytes above 127 stand alone, as in a language of Latin letters
+        return None
+    shares: dict[str, float] = {}
+    for charset, frequent in _FREQUENT.items():
+        text = content[:_SAMPLE].decode(charset, "replace")
+        signs = _NOT_ASCII.findall(text)
+        if text.count("\ufffd") * 100 <= len(signs):
+            share = sum(sign in frequent for sign in signs) / max(1, len(signs))
+            shares[charset] = share - (_OF_LETTERS if frequent is _CYRILLIC else _OF_SIGNS)
+    best = max(shares, key=lambda charset: shares[charset], default="")
+    return best if shares.get(best, -1.0) >= 0 else None
 
 
 def _looks_chinese(content: bytes) -> bool:

@@ -1,7 +1,8 @@
 """The parent's side of the parser's child process: start it, feed it, bound its time and its answer, leave nothing.
 
-The child has a session of its own, no environment, and limits that it sets itself (services/knowledge/reading.py). Its
-standard input stays open for as long as the parent lives, and the kernel ends it when that closes.
+The child has a session of its own, no environment but the place for temporary files, and limits that it sets itself
+(services/knowledge/reading.py). Its standard input stays open for as long as the parent lives, and the kernel ends it
+when that closes.
 """
 
 import logging
@@ -10,6 +11,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ logger = logging.getLogger("orquestra.parsing")
 _ROOT = Path(__file__).resolve().parents[2]
 _CHUNK = 2**16
 _LONGEST_ANSWER = 512 * 2**20
-_TO_EXIT = 5.0  # seconds
+_TO_EXIT = 1.0  # seconds
 _GAVE_UP = (
     "Reading the file took too much time or memory. Split it into smaller ones, or save it anew in a simpler format, "
     "then upload that."
@@ -83,7 +85,7 @@ def _started(command: list[str]) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             command,
             cwd=_ROOT,
-            env={},
+            env={"TMPDIR": tempfile.gettempdir()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,8 +1,9 @@
 """The file of a full-text index: its tables, and what is put into and taken out of them.
 
 FTS5 keeps which passages hold a term, and nothing else: neither positions nor texts nor lengths, which is what makes
-its lists short and quick to read (`fts_query` computes the ranks). How many passages hold a term is kept beside it: a
-question needs it to choose what to look for, and FTS5's own vocabulary tables count by walking the whole list.
+its lists short and quick to read. `fts_query` computes the ranks from the terms in `contents`, where those of the
+titles stand twice, for they count twice. How many passages hold a term is kept beside it: a question needs it to choose
+what to look for, and FTS5's own vocabulary tables count by walking the whole list.
 """
 
 import fcntl
@@ -10,7 +11,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from services.knowledge.analysis import ANALYSER, passage_terms
 WAIT = 60.0
 """Seconds that a connection waits for another one's change."""
 
-_FORMAT = 3
+_FORMAT = 4_000 + ANALYSER  # what is in the lists has to be what questions are analysed into
 _SCHEMA = f"""
 CREATE TABLE state
     (version INTEGER NOT NULL, passages INTEGER NOT NULL, length INTEGER NOT NULL, languages TEXT NOT NULL);
@@ -31,20 +32,42 @@ CREATE TABLE documents (
     language TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE passages
     (number INTEGER PRIMARY KEY, document_id TEXT NOT NULL, position INTEGER NOT NULL, packed BLOB NOT NULL);
-CREATE TABLE contents (number INTEGER PRIMARY KEY, length INTEGER NOT NULL, titles TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE contents (number INTEGER PRIMARY KEY, length INTEGER NOT NULL, held TEXT NOT NULL);
 CREATE UNIQUE INDEX passages_place ON passages (document_id, position);
 CREATE TABLE counts (term TEXT PRIMARY KEY, passages INTEGER NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE terms USING fts5 (held, content = '', columnsize = 0, detail = none,
     tokenize = "ascii tokenchars '.'");
 PRAGMA user_version = {_FORMAT};
 """
+_K1, _B = 1.2, 0.75
+_USUAL_LENGTH = 150  # terms of a passage
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much a term stands out in a passage.
+
+    Attributes:
+        mark: what follows the term in FTS5's lists; no term holds it, since folding makes digits of it.
+        least: the smallest prominence.
+        gain: how much more than the level below it counts on average.
+    """
+
+    mark: str
+    least: float
+    gain: float
+
+
+LEVELS = (Level("²", 1.3, 0.5), Level("³", 1.7, 0.4))
+"""From the lowest to the highest. FTS5 is not asked how often a term occurs, so the lists tell roughly."""
+
 _decoder = msgspec.msgpack.Decoder(Passage)
 _encoder = msgspec.msgpack.Encoder()
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Open an index file, making its tables if it is new; the connection may be handed from thread to thread."""
-    connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+    """Open an index file, making its tables if it is new."""
+    connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
     try:
         if _format(connection) != _FORMAT:
             with locked(path.parent):
@@ -108,11 +131,6 @@ def unpack(packed: bytes) -> Passage:
     return _decoder.decode(packed)
 
 
-def spaced(terms: str) -> str:
-    """Return terms with a space of its own on either side of each, so that `str.count` counts them."""
-    return "".join(f" {term} " for term in terms.split())
-
-
 class Change:
     """A change of the file within the caller's transaction, which `finish` must end.
 
@@ -133,23 +151,26 @@ class Change:
         total = 0
         for number, passage in enumerate(passages, last + 1):
             titles, body = _terms(passage)
-            length = self._count(titles, body, 1)
-            total += length
+            held = _spaced(f"{titles} {body} {titles}")
+            length = len(titles.split()) + len(body.split())
             packed = _encoder.encode(replace(passage, terms=("", "")))
             execute("INSERT INTO passages VALUES (?, ?, ?, ?)", (number, document_id, passage.position, packed))
-            execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (number, length, spaced(titles), spaced(body)))
-            execute("INSERT INTO terms (rowid, held) VALUES (?, ?)", (number, f"{titles} {body}"))
+            execute("INSERT INTO contents VALUES (?, ?, ?)", (number, length, held))
+            execute("INSERT INTO terms (rowid, held) VALUES (?, ?)", (number, _marked(held, length)))
+            self._count(held, 1)
+            total += length
         language = passages[0].language if passages else ""
         execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (document_id, build, len(passages), total, language))
 
     def drop(self, document_id: str) -> None:
         """Take out a document, if it is held."""
         execute = self._connection.execute
-        held = "contents JOIN passages USING (number) WHERE document_id = ?"
-        for number, titles, body in execute(f"SELECT number, titles, body FROM {held}", (document_id,)).fetchall():
-            self._count(titles, body, -1)
-            execute("INSERT INTO terms (terms, rowid, held) VALUES ('delete', ?, ?)", (number, f"{titles} {body}"))
+        rows = "SELECT number, length, held FROM contents JOIN passages USING (number) WHERE document_id = ?"
+        for number, length, held in execute(rows, (document_id,)).fetchall():
+            marked = _marked(held, length)  # FTS5 forgets what it is told again
+            execute("INSERT INTO terms (terms, rowid, held) VALUES ('delete', ?, ?)", (number, marked))
             execute("DELETE FROM contents WHERE number = ?", (number,))
+            self._count(held, -1)
         execute("DELETE FROM passages WHERE document_id = ?", (document_id,))
         execute("DELETE FROM documents WHERE id = ?", (document_id,))
 
@@ -165,13 +186,33 @@ class Change:
             (version,),
         )
 
-    def _count(self, titles: str, body: str, sign: int) -> int:
-        """Count a passage's terms and return how many it has, repetitions included."""
-        terms = [*titles.split(), *body.split()]
-        for term in set(terms):
+    def _count(self, held: str, sign: int) -> None:
+        for term in set(held.split()):
             self._counts[term] += sign
         self.passages += 1
-        return len(terms)
+
+
+def prominence(often: int, length: float) -> float:
+    """Return the part of BM25 that a term's frequency and the passage's length make: 1 for once in the mean length."""
+    return often * (_K1 + 1) / (often + _K1 * (1 - _B + _B * length))
+
+
+def _marked(held: str, length: int) -> str:
+    """Return the terms, and those that stand out in the passage once more with a mark for each level they reach."""
+    often = Counter(held.split())
+    share = length / _USUAL_LENGTH
+    marks = [
+        term + level.mark
+        for term, count in often.items()
+        for level in LEVELS
+        if prominence(count, share) >= level.least
+    ]
+    return " ".join((*often, *marks))
+
+
+def _spaced(terms: str) -> str:
+    """Return terms with a space of its own on either side of each, so that `str.count` counts them."""
+    return "".join(f" {term} " for term in terms.split())
 
 
 def _terms(passage: Passage) -> tuple[str, str]:

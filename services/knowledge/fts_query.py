@@ -8,21 +8,21 @@ long the passage is. Terms that very many passages hold, and words like "how", c
 
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from models.documents import ScoredPassage
 from services.knowledge.analysis import QueryWord, query_terms
-from services.knowledge.fts_file import unpack
+from services.knowledge.fts_file import LEVELS, prominence, unpack
 
-_TITLES = 2  # how often a term in the titles counts
-_K1, _B = 1.2, 0.75
 _FUNCTION_WORD = 0.2  # how much of their weight words like "how" keep
 _MOST_TERMS = 64  # of a question in the first step; the rarest ones
 _ROWS = 40_000  # that the first step may add up: some 0.35 microseconds each
+_LONG = 100  # terms of a question from which on it is quicker to count all terms of a passage
 _CANDIDATES = 60  # of the second step, at least
-_TIMES = 4  # as many candidates as passages that are asked for
+_TIMES = 3  # as many candidates as passages that are asked for
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,23 @@ class _Question:
             for term, count in self.counts.items()
         }
 
-    def held(self, titles: str, body: str) -> dict[str, int]:
-        """Return how often a passage has each of the terms that it has."""
-        often = {term: _TITLES * titles.count(f" {term} ") + body.count(f" {term} ") for term in self.counts}
+    def found(self, held: str) -> dict[str, int]:
+        """Return how often each of the question's terms is among a passage's, if it is."""
+        if len(self.counts) > _LONG:
+            all_of_them = Counter(held.split())
+            return {term: all_of_them[term] for term in self.counts.keys() & all_of_them.keys()}
+        often = {term: held.count(f" {term} ") for term in self.counts}
         return {term: count for term, count in often.items() if count}
 
-    def score(self, held: Mapping[str, int], length: int) -> float:
+    def score(self, found: Mapping[str, int], length: int) -> float:
         """Return the BM25 of a passage of this length."""
-        norm = _K1 * (1 - _B + _B * length / self.length)
-        return sum(self.weights[term] * often * (_K1 + 1) / (often + norm) for term, often in held.items())
+        share = length / self.length
+        return sum(self.weights[term] * prominence(often, share) for term, often in found.items())
 
-    def coverage(self, held: Mapping[str, int]) -> float:
+    def coverage(self, found: Mapping[str, int]) -> float:
         """Return the share of the words' weight that a passage holds; words that no passage holds count in full."""
         whole = sum(weight for _, weight in self._asked)
-        return sum(weight for terms, weight in self._asked if not terms.isdisjoint(held)) / whole if whole else 0.0
+        return sum(weight for terms, weight in self._asked if not terms.isdisjoint(found)) / whole if whole else 0.0
 
     @cached_property
     def _asked(self) -> Sequence[tuple[frozenset[str], float]]:
@@ -95,13 +98,13 @@ def find(connection: sqlite3.Connection, query: str, limit: int) -> list[ScoredP
     """Return the best passages for a question, best first."""
     question = _question(connection, query)
     scored = []
-    for number, length, titles, body in _candidates(connection, question, max(_CANDIDATES, _TIMES * limit)):
-        held = question.held(titles, body)
-        scored.append((-question.score(held, length), number, question.coverage(held)))
-    scored.sort()
+    for number, length, held in _candidates(connection, question, max(_CANDIDATES, _TIMES * limit)):
+        found = question.found(held)
+        scored.append((-question.score(found, length), number, found))
+    scored.sort(key=lambda candidate: candidate[:2])
     return [
-        ScoredPassage(unpack(packed), -score, coverage)
-        for score, number, coverage in scored[:limit]
+        ScoredPassage(unpack(packed), -score, question.coverage(found))
+        for score, number, found in scored[:limit]
         for (packed,) in connection.execute("SELECT packed FROM passages WHERE number = ?", (number,))
     ]
 
@@ -109,13 +112,11 @@ def find(connection: sqlite3.Connection, query: str, limit: int) -> list[ScoredP
 def score(connection: sqlite3.Connection, query: str, places: Sequence[tuple[str, int]]) -> list[ScoredPassage]:
     """Return the passages at these places (document id, position) with their coverage and a score of 0."""
     question = _question(connection, query)
-    select = (
-        "SELECT packed, titles, body FROM passages JOIN contents USING (number) WHERE document_id = ? AND position = ?"
-    )
+    select = "SELECT packed, held FROM passages JOIN contents USING (number) WHERE document_id = ? AND position = ?"
     return [
-        ScoredPassage(unpack(packed), 0.0, question.coverage(question.held(titles, body)))
+        ScoredPassage(unpack(packed), 0.0, question.coverage(question.found(held)))
         for place in places
-        for packed, titles, body in connection.execute(select, place)
+        for packed, held in connection.execute(select, place)
     ]
 
 
@@ -131,16 +132,18 @@ def _question(connection: sqlite3.Connection, query: str) -> _Question:
     return _Question(total, length / total if total else 0.0, words, counts)
 
 
-def _candidates(
-    connection: sqlite3.Connection, question: _Question, most: int
-) -> Sequence[tuple[int, int, str, str]]:
+def _candidates(connection: sqlite3.Connection, question: _Question, most: int) -> Sequence[tuple[int, int, str]]:
     """Return number, length and terms of the passages that hold the heaviest of the terms."""
-    terms = question.sought()
-    if not terms:
+    weighed = [
+        (gain * question.weights[term], f'"{term}{mark}"')
+        for term in question.sought()
+        for mark, gain in (("", 1.0), *((level.mark, level.gain) for level in LEVELS))
+    ]
+    if not weighed:
         return []
-    lists = " UNION ALL ".join(["SELECT rowid AS number, ? AS weight FROM terms WHERE terms MATCH ?"] * len(terms))
+    lists = " UNION ALL ".join(["SELECT rowid AS number, ? AS weight FROM terms WHERE terms MATCH ?"] * len(weighed))
     heaviest = f"SELECT number FROM ({lists}) GROUP BY number ORDER BY sum(weight) DESC, number LIMIT {most:d}"
-    arguments = [value for term in terms for value in (question.weights[term], f'"{term}"')]
     return connection.execute(
-        f"SELECT number, length, titles, body FROM ({heaviest}) JOIN contents USING (number)", arguments
+        f"SELECT number, length, held FROM ({heaviest}) JOIN contents USING (number)",
+        [value for pair in weighed for value in pair],
     ).fetchall()

@@ -11,6 +11,7 @@ PARTS = {"docx": "word/", "pptx": "ppt/", "xlsx": "xl/"}
 """Extension of an Office file -> the folder that its parts are in."""
 
 _TEXT = frozenset({"md", "txt", "csv", "json"})
+_FOREIGN = re.compile(rb"\s*(?:(%PDF-\d)|\{\\rtf\d)")  # files of ASCII signs that are no text to a reader
 _LONGEST_CHECKED = 2**20  # bytes of a text; longer ones are looked at when they are read
 _PDF = re.compile(rb"%PDF-\d")
 _PDF_HEAD, _PDF_TAIL = 1024, 2**16
@@ -27,6 +28,8 @@ _NOT_PDF = "The file is not a PDF, whatever its name says. Export it as PDF, or 
 _CUT_OFF = "The PDF ends in the middle: its transfer broke off. Get the whole file, then upload that."
 _NOT_OFFICE = "The file is not a {0}, whatever its name says. Save it as .{0}, or give it its own extension."
 _BROKEN = "The .{0} file is damaged: it cannot be unpacked. Open it, save it anew, then upload it again."
+_PDF_INSIDE = "The file is a PDF, whatever its name says. Give it a name that ends in .pdf, then upload it again."
+_RTF_INSIDE = "The file is rich text (RTF), whatever its name says. Save it as .docx, then upload that."
 _ENCRYPTED = "The file is protected by a password. Save it without one, then upload it again."
 _OLD = "The file is in the format of Office before 2007. Save it as .{0}, then upload that."
 _BOMB = "The file unpacks to more than is read. Split it into smaller ones, then upload those."
@@ -44,6 +47,8 @@ def inspect(extension: str, content: bytes) -> None:
         _inspect_pdf(content)
     elif extension in PARTS:
         _inspect_office(extension, content)
+    elif foreign := _FOREIGN.match(content):
+        raise Invalid(_PDF_INSIDE if foreign[1] else _RTF_INSIDE, code="unreadable_document")
     elif extension in _TEXT and len(content) <= _LONGEST_CHECKED and is_blank(decode(content)):
         raise Invalid(_EMPTY, code="empty_document")
 

@@ -5,6 +5,7 @@ each value. Below the sixth level, where headings end, the line has the path of 
 """
 
 import json
+import re
 from collections.abc import Iterator
 
 from models.errors import Invalid
@@ -12,6 +13,8 @@ from services.knowledge.markdown_table import markdown_table
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+_BLANK = re.compile(r"[ \t\r\n]*")
 _LEVELS = 6
 _MOST_COLUMNS = 12
 _WIDEST_ROW = 400  # characters; longer ones are easier to read as lines
@@ -19,7 +22,7 @@ _NAMES = ("title", "name", "titulo", "título", "nome", "标题", "名称", "que
 
 
 def json_as_markdown(text: str) -> str:
-    """Return a JSON value, or one on each line, as markdown.
+    """Return a JSON value, or several one after the other (one on each line, say), as markdown.
 
     Raises:
         Invalid: it is not JSON; code `unreadable_document`.
@@ -28,22 +31,17 @@ def json_as_markdown(text: str) -> str:
 
 
 def _loaded(text: str) -> Json:
-    try:
-        value: Json = json.loads(text)
-    except json.JSONDecodeError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) > 1 and error.msg == "Extra data":
-            return [_of_line(line, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        raise _invalid(error.lineno, error.colno) from error
-    return value
-
-
-def _of_line(line: str, number: int) -> Json:
-    try:
-        value: Json = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise _invalid(number, error.colno) from error
-    return value
+    """Return the value of a text, a list of them if there are several; numbers stay as they are written."""
+    values: list[Json] = []
+    position = _BLANK.match(text).end()  # type: ignore[union-attr]
+    while position < len(text) or not values:
+        try:
+            value, end = _DECODER.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise _invalid(error.lineno, error.colno) from error
+        values.append(value)
+        position = _BLANK.match(text, end).end()  # type: ignore[union-attr]
+    return values[0] if len(values) == 1 else values
 
 
 def _invalid(line: int, column: int) -> Invalid:

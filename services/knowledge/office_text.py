@@ -5,7 +5,9 @@ turned off, and runs only in a process with limits.
 """
 
 import asyncio
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,6 +26,10 @@ _PDF_IMAGE = re.compile(rb"/Subtype\s*/Image")
 _MEDIA = {"docx": b"word/media/", "pptx": b"ppt/media/"}
 _WORD = re.compile(r"\w")
 _SPACE = re.compile(r"\s+")
+_BLANK_ROW = re.compile(r"(?<=\n)\|[ |]*\|(?:\n|\Z)")  # but not the titles, without which there is no table
+_SKIPPED = "sheet content was skipped"  # in xberg's warning; what is left would answer as if it were all
+_DECLARED = re.compile(rb"<!(?:DOCTYPE|ENTITY)")
+_HEAD = 2048  # bytes
 _MOST_CELLS = 5_000_000
 _MOST_BYTES = 300 * 2**20
 
@@ -31,7 +37,9 @@ _DAMAGED = "The file is damaged, or is not what its extension says. Open it, sav
 _ENCRYPTED = "The file is protected by a password. Save it without one, then upload it again."
 _SCANNED = "The file has pictures of text only. Run OCR on it (character recognition), then upload it again."
 _TOO_COMPLEX = "The file unpacks to more than is read. Split it into smaller ones, then upload those."
-_EMPTY = "The file has no text. Upload one that has; if you can see text in it, run OCR on it first."
+_EMPTY = "No text was found in the file. If you can see some, save it as a new file or run OCR on it, then upload that."
+_FAR_APART = "A sheet has cells too far apart. Delete its empty rows and columns, save it, then upload it again."
+_ENTITIES = "The file defines entities of its own, which are not unfolded. Open it, save it anew, then upload it again."
 
 
 class _Corners(Protocol):
@@ -58,6 +66,8 @@ def office_as_markdown(extension: str, content: bytes) -> PagedText:
         Invalid: as `Parser.parse`.
     """
     document = _extract(extension, content)
+    if any(_SKIPPED in warning.message for warning in document.processing_warnings):
+        raise Invalid(_FAR_APART, code="document_too_complex")
     if extension == "docx":
         paged = PagedText(_tidied(document.content))
     elif extension == "xlsx":
@@ -108,8 +118,9 @@ def _translated(message: str) -> Invalid:
 def _sheets(document: xberg.ExtractedDocument) -> Iterator[str]:
     """Yield each sheet that is not blank, under its name."""
     for page in document.pages or []:
-        if not page.is_blank:
-            yield f"## {page.sheet_name}\n\n{_tidied(page.content)}" if page.sheet_name else _tidied(page.content)
+        text = _tidied(_BLANK_ROW.sub("", page.content))
+        if not page.is_blank and text:
+            yield f"## {page.sheet_name}\n\n{text}" if page.sheet_name else text
 
 
 def _pages(document: xberg.ExtractedDocument) -> Iterator[str]:
@@ -172,8 +183,21 @@ def _wordless(extension: str, content: bytes, document: xberg.ExtractedDocument,
     """Return what is wrong with a file that no words came out of."""
     if any("invalid pdf" in warning.message.lower() for warning in document.processing_warnings):
         return Invalid(_DAMAGED, code="unreadable_document")
+    if extension != "pdf" and _defines_entities(content):
+        return Invalid(_ENTITIES, code="document_too_complex")
     if extension == "pdf":
         scanned = bool(_PDF_IMAGE.search(content)) or not is_blank(text)
     else:
         scanned = extension in _MEDIA and _MEDIA[extension] in content
     return Invalid(_SCANNED, code="scanned_document") if scanned else Invalid(_EMPTY, code="empty_document")
+
+
+def _defines_entities(content: bytes) -> bool:
+    """Tell whether a part has a document type declaration, which Office never writes, at its beginning."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for part in archive.infolist():
+            if part.filename.endswith(".xml"):
+                with archive.open(part) as file:
+                    if _DECLARED.search(file.read(_HEAD)):
+                        return True
+    return False

@@ -18,32 +18,12 @@ from models.conversations import Channel, Conversation
 from models.documents import Document, DocumentStatus, DocumentType, Passage
 from models.ids import new_id
 from models.users import Role, User
-from repositories.mongo.assistants import MongoAssistantRepository
-from repositories.mongo.chats import MongoChatRepository
-from repositories.mongo.conversations import MongoConversationRepository
 from repositories.mongo.database import MongoDatabase
-from repositories.mongo.documents import MongoDocumentRepository
-from repositories.mongo.passages import MongoPassageRepository
-from repositories.mongo.users import MongoUserRepository
-from repositories.mongo.vectors import MongoVectorRepository
-from repositories.sqlite.assistants import SqliteAssistantRepository
-from repositories.sqlite.chats import SqliteChatRepository
-from repositories.sqlite.conversations import SqliteConversationRepository
 from repositories.sqlite.database import SqliteDatabase
-from repositories.sqlite.documents import SqliteDocumentRepository
-from repositories.sqlite.passages import SqlitePassageRepository
-from repositories.sqlite.users import SqliteUserRepository
-from repositories.sqlite.vectors import SqliteVectorRepository
 from services.ports import (
-    AssistantRepository,
-    ChatRepository,
-    ConversationRepository,
-    DocumentRepository,
-    PassageRepository,
     Probe,
-    UserRepository,
-    VectorRepository,
 )
+from stores import Repositories, repositories_of
 
 MONGODB_TEST_URI = os.environ.get("MONGODB_TEST_URI", "")
 KINDS = ("sqlite", "mongo", "mongodb") if MONGODB_TEST_URI else ("sqlite", "mongo")
@@ -53,52 +33,22 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Stores:
-    """The repositories over one database."""
+class Stores(Repositories):
+    """The repositories over one database, and what tells which that is."""
 
     probe: Probe
-    users: UserRepository
-    assistants: AssistantRepository
-    conversations: ConversationRepository
-    chats: ChatRepository
-    documents: DocumentRepository
-    passages: PassageRepository
-    vectors: VectorRepository
 
 
-def sqlite_stores(database: SqliteDatabase) -> Stores:
-    """Return the repositories over an embedded store."""
-    return Stores(
-        database,
-        SqliteUserRepository(database),
-        SqliteAssistantRepository(database),
-        SqliteConversationRepository(database),
-        SqliteChatRepository(database),
-        SqliteDocumentRepository(database),
-        SqlitePassageRepository(database),
-        SqliteVectorRepository(database),
-    )
-
-
-def mongo_stores(database: MongoDatabase) -> Stores:
-    """Return the repositories over MongoDB."""
-    return Stores(
-        database,
-        MongoUserRepository(database.collection("users")),
-        MongoAssistantRepository(database.collection("assistants")),
-        MongoConversationRepository(database.collection("conversations")),
-        MongoChatRepository(database.collection("chats")),
-        MongoDocumentRepository(database.collection("documents")),
-        MongoPassageRepository(database.collection("passages")),
-        MongoVectorRepository(database.collection("vectors")),
-    )
+def stores_over(database: SqliteDatabase | MongoDatabase) -> Stores:
+    """Return the repositories as a server has them."""
+    return Stores(**vars(repositories_of(database)), probe=database)
 
 
 @contextmanager
 def opened_sqlite(path: Path) -> Iterator[Stores]:
     """Open the embedded store and close it."""
     with closing(SqliteDatabase(path)) as database:
-        yield sqlite_stores(database)
+        yield stores_over(database)
 
 
 @contextmanager
@@ -108,7 +58,7 @@ def opened_mongo(uri: str, **options: Any) -> Iterator[Stores]:
     with closing(MongoDatabase(uri, name, **options)) as database:
         database.ensure_indexes()
         try:
-            yield mongo_stores(database)
+            yield stores_over(database)
         finally:
             client: MongoClient[dict[str, Any]] = MongoClient(uri)
             with client:

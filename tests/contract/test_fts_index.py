@@ -1,6 +1,8 @@
 """The full-text index: it follows the store, survives its own loss, and finds what is asked for."""
 
 import json
+import math
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -18,6 +20,7 @@ from models.documents import DocumentStatus
 from models.errors import Unavailable
 from models.ids import new_id
 from services.knowledge.analysis import ANALYSER
+from services.knowledge.fts_file import LEVELS
 from services.knowledge.parsing import DocumentParser
 from tests.unit.memory_knowledge import Knowledge, a_document, an_assistant, passages_of
 
@@ -199,6 +202,38 @@ def test_scores_fall(knowledge: Knowledge) -> None:
     assert scores == sorted(scores, reverse=True) and len(scores) == 8
 
 
+def test_the_best_of_many_are_those_of_a_full_ranking(knowledge: Knowledge) -> None:
+    chance = random.Random(3)
+    words = [f"word{number}" for number in range(400)]
+    shares = [1 / (number + 1) for number in range(400)]
+    for number in range(30):
+        sections = (" ".join(chance.choices(words, shares, k=chance.randrange(5, 80))) for _ in range(50))
+        knowledge.put(f"{number}.md", "\n\n".join(f"# {chance.choice(words)}\n\n{text}" for text in sections))
+    for _ in range(30):
+        query = " ".join(chance.sample(words[:5], 1) + chance.sample(words, 4))
+        found = knowledge.search(query, 5)
+        with closing(sqlite3.connect(knowledge.file)) as connection:
+            expected = full_ranking(connection, query.split())
+        assert [round(scored.score, 6) for scored in found] == [round(score, 6) for score in expected[:5]]
+
+
+def full_ranking(connection: sqlite3.Connection, terms: list[str]) -> list[float]:
+    """Return the BM25 of every passage, the best first, without an index."""
+    rows = connection.execute("SELECT length, held FROM contents").fetchall()
+    mean = sum(length for length, _ in rows) / len(rows)
+    contents = [(length, Counter(held.split())) for length, held in rows]
+    counts = {term: sum(term in often for _, often in contents) for term in terms}
+    scores = [
+        sum(
+            math.log(1 + (len(rows) - counts[term] + 0.5) / (counts[term] + 0.5))
+            * often[term] * 2.2 / (often[term] + 1.2 * (0.25 + 0.75 * length / mean))
+            for term in terms
+        )
+        for length, often in contents
+    ]  # fmt: skip
+    return sorted(scores, reverse=True)
+
+
 def test_many_threads_bring_it_up_to_date_at_once(knowledge: Knowledge) -> None:
     for number in range(20):
         knowledge.put(f"{number}.md", f"# Vacation\n\nRule {number} about vacation.\n")
@@ -350,16 +385,16 @@ def assert_consistent(knowledge: Knowledge) -> None:
     """Compare what the file counts with what it holds."""
     with closing(sqlite3.connect(knowledge.file)) as connection:
         connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab (main, terms, row)")
-        vocabulary = dict(connection.execute("SELECT term, doc FROM vocabulary").fetchall())
-        contents = connection.execute("SELECT number, length, titles, body FROM contents").fetchall()
-        held = {number: f"{titles} {body}".split() for number, _, titles, body in contents}
+        listed = connection.execute("SELECT term, doc FROM vocabulary").fetchall()
+        vocabulary = {term: count for term, count in listed if not term.endswith(tuple(level.mark for level in LEVELS))}
+        contents = connection.execute("SELECT number, length, held FROM contents").fetchall()
+        held = {number: terms.split() for number, _, terms in contents}
         counts = Counter(term for terms in held.values() for term in set(terms))
         assert vocabulary == counts
         assert dict(connection.execute("SELECT term, passages FROM counts WHERE passages <> 0").fetchall()) == counts
-        assert [length for _, length, _, _ in contents] == [len(terms) for terms in held.values()]
         assert held.keys() == {number for (number,) in connection.execute("SELECT number FROM passages").fetchall()}
         (state,) = connection.execute("SELECT passages, length FROM state").fetchall()
-        assert state == (len(held), sum(map(len, held.values())))
+        assert state == (len(held), sum(length for _, length, _ in contents))
 
 
 def test_terms_made_by_this_analysis_are_taken_as_they_are(knowledge: Knowledge) -> None:

@@ -30,7 +30,7 @@ from tests.contract.stores import (
     make_passage,
     make_user,
     opened_mongo,
-    sqlite_stores,
+    stores_over,
 )
 
 CHAT: Chat = make_chat(status=ChatStatus.RECEIVED, lease_owner="me")
@@ -145,7 +145,7 @@ def fill(stores: Stores) -> None:
 def test_sqlite_uses_the_index(tmp_path: Path, name: str) -> None:
     statements: list[str] = []
     with closing(SqliteDatabase(tmp_path / "s.sqlite")) as database:
-        stores = sqlite_stores(database)
+        stores = stores_over(database)
         fill(stores)
         for opened in (database.read, database.write):
             with opened() as connection:
@@ -170,7 +170,7 @@ def test_sqlite_uses_the_index(tmp_path: Path, name: str) -> None:
 def test_sqlite_reads_lists_in_the_order_of_an_index(tmp_path: Path, after: str | None) -> None:
     statements: list[str] = []
     with closing(SqliteDatabase(tmp_path / "s.sqlite")) as database:
-        stores = sqlite_stores(database)
+        stores = stores_over(database)
         fill(stores)
         with database.read() as connection:
             connection.set_trace_callback(statements.append)

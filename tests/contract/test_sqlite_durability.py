@@ -29,8 +29,8 @@ from tests.contract.stores import (
     make_document,
     make_passage,
     make_user,
-    mongo_stores,
     opened_sqlite,
+    stores_over,
 )
 from tests.servers import free_port
 
@@ -231,7 +231,7 @@ def test_a_full_disk_says_so_and_leaves_the_store_usable(tmp_path: Path) -> None
 
 def test_a_database_server_that_is_down_is_unavailable() -> None:
     with closing(MongoDatabase(f"mongodb://127.0.0.1:{free_port()}/", "nothing")) as database:
-        stores = mongo_stores(database)
+        stores = stores_over(database)
         started = time.monotonic()
         _unavailable(lambda: stores.users.add(make_user("a@example.com")))
         assert time.monotonic() - started < 6

@@ -17,7 +17,7 @@ from models.errors import Unavailable
 from models.ids import new_id
 from repositories.mongo.database import MongoDatabase
 from repositories.sqlite.database import SqliteDatabase
-from tests.contract.stores import NOW, Stores, at_once, later, make_document, mongo_stores, opened_sqlite
+from tests.contract.stores import NOW, Stores, at_once, later, make_document, opened_sqlite, stores_over
 
 VERSION_1 = Path(__file__).with_name("sqlite_version_1.sql")
 AT = "2026-11-21T08:15:00.123Z"
@@ -182,6 +182,6 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
 def test_old_documents_in_mongodb_go_on_answering(mongo_uri: str) -> None:
     with old_database(mongo_uri) as database:
         at_once(4, lambda _: database.ensure_indexes())
-        goes_on_answering(mongo_stores(database))
+        goes_on_answering(stores_over(database))
         database.ensure_indexes()
-        assert mongo_stores(database).documents.builds(ASSISTANT) == AFTERWARDS, "once, not at each start"
+        assert stores_over(database).documents.builds(ASSISTANT) == AFTERWARDS, "once, not at each start"

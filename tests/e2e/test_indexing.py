@@ -12,9 +12,9 @@ import pytest
 
 from bench.running import RunningServer, running_server
 from settings import Settings
+from stores import Repositories, open_stores, repositories_of
 from tests.e2e.api import Api
 from tests.e2e.conftest import ADMIN, SETTINGS
-from wiring import Repositories, open_stores, repositories_of
 
 DOCUMENTS = 100
 KILLS = 5

@@ -135,9 +135,13 @@ class MemoryDocuments:
             self.held[document_id] = replace(held, embeddings_model=model)
             return True
 
-    def delete(self, document_id: str) -> bool:
-        """Delete the record; tell whether it was there."""
-        return self.held.pop(document_id, None) is not None
+    def delete(self, document_id: str, revision: str | None = None) -> bool:
+        """Delete the record, with a revision only if it still has that; tell whether it did."""
+        held = self.held.get(document_id)
+        if held is None or revision not in (None, held.revision):
+            return False
+        del self.held[document_id]
+        return True
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every record of an assistant."""
@@ -175,10 +179,13 @@ class MemoryPassages:
         held = self.held.get((assistant_id, document_id, revision), [])
         return sorted(held, key=lambda passage: passage.position)
 
-    def delete_of_document(self, assistant_id: str, document_id: str, *, before: str | None = None) -> None:
-        """Delete a document's passages, or those of the builds that are older than one: ids sort by time."""
+    def delete_of_document(
+        self, assistant_id: str, document_id: str, *, before: str | None = None, after: str | None = None
+    ) -> None:
+        """Delete a document's passages, or those of the builds between two: ids sort by time."""
         for key in list(self.held):
-            if key[:2] == (assistant_id, document_id) and (before is None or key[2] < before):
+            within = (before is None or key[2] < before) and (after is None or key[2] > after)
+            if key[:2] == (assistant_id, document_id) and within:
                 del self.held[key]
 
     def delete_revision(self, assistant_id: str, document_id: str, revision: str) -> None:

@@ -65,3 +65,24 @@ def test_blank(text: str, blank: bool) -> None:
 
 def test_what_no_store_takes_is_left_out() -> None:
     assert without_controls("a\x00b\x07\tc\n\ud800") == "ab\tc\n?"
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("cp932", "本日は晴天なり。社員は年に二十日の休暇を取ることができます。"),
+        ("cp932", "カタカナのテスト。ヘルプデスクに連絡してください。"),
+        ("euc_jp", "本日は晴天なり。社員は年に二十日の休暇を取ることができます。"),
+        ("cp949", "직원은 매년 15일의 휴가를 사용할 수 있습니다."),
+        ("big5", "員工每年可享有十五天的年假，須提前申請。病假須提交醫院證明。"),
+        ("cp1251", "Сотрудники имеют право на отпуск продолжительностью тридцать дней."),
+        ("koi8_r", "Сотрудники имеют право на отпуск."),
+    ],
+)
+def test_older_charsets_are_told_by_their_frequent_signs(charset: str, text: str) -> None:
+    assert decode(text.encode(charset)) == text
+
+
+def test_one_broken_character_does_not_garble_the_others() -> None:
+    content = ("Férias são de trinta dias por ano, à razão de dois e meio por mês. " * 3).encode()
+    assert decode(content[:-3] + b"\xc3") == content[:-3].decode() + "\ufffd"

@@ -49,3 +49,12 @@ def test_broken_json_tells_the_place(text: str, place: str) -> None:
     with pytest.raises(Invalid, match=place) as caught:
         json_as_markdown(text)
     assert caught.value.code == "unreadable_document"
+
+
+def test_values_may_follow_one_another_on_several_lines() -> None:
+    assert json_as_markdown('{\n"a": 1\n}\n{\n"a": 2\n}\n') == "| a |\n| --- |\n| 1 |\n| 2 |"
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "280.50", "1E400", "-0"])
+def test_numbers_stay_as_they_are_written(number: str) -> None:
+    assert json_as_markdown(f'{{"n": {number}}}') == f"- n: {number}"

@@ -4,6 +4,7 @@ import io
 
 import pytest
 from docx import Document
+from openpyxl import Workbook
 
 from models.errors import Invalid, UnsupportedFormat
 from services.knowledge.analysis import ANALYSER, index_terms
@@ -188,3 +189,93 @@ def test_a_hostile_page_is_refused_and_harms_nobody(page: str) -> None:
 def test_wide_cells_do_not_fill_the_memory() -> None:
     page = "<table>" + "<tr><td colspan=1000>x</td></tr>" * 5000 + "</table>"
     assert len(PARSER.parse("a.html", page.encode()).text) < 100_000
+
+
+def test_what_a_browser_does_not_show_is_no_text() -> None:
+    page = (
+        '<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE html><!-- a --><![if !IE]><p>One<![endif]><?php echo 2; ?>'
+        '<!ENTITY x "y"><p>Two'
+    )
+    assert PARSER.parse("a.html", page.encode()).text == "One\n\nTwo"
+
+
+@pytest.mark.parametrize(
+    "menu",
+    [
+        '<ul class="docnav top"><li><a href=a><b>Prev</b></a><li>The Handbook<li><a href=b>Next</a></ul>',
+        "<div id=banner><a href=a>Download the ebook</a></div><p><a href=b>Home</a></p>",
+        '<div role="navigation"><h3>Navigation</h3><a href=a>Contents</a></div>',
+    ],
+)
+def test_menus_are_left_out(menu: str) -> None:
+    assert (
+        PARSER.parse("a.html", f"{menu}<h1>Leave<a href=#leave>¶</a></h1><p>Thirty days.".encode()).text
+        == "# Leave\n\nThirty days."
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<h1>Links</h1><ul><li><a href=a>One</a><li><a href=b>Two</a></ul>", "# Links\n\n- [One](a)\n- [Two](b)"),
+        ("<p><a href=a>Only a link</a>", "[Only a link](a)"),
+        ("<p>See <a href=a>this</a> first.<h1>T</h1>", "See [this](a) first.\n\n# T"),
+        (f"<div class=nav><p>{'Words. ' * 50}<a href=a>More</a></div>", f"{'Words. ' * 50}[More](a)"),
+    ],
+)
+def test_links_that_are_content_stay(page: str, text: str) -> None:
+    assert PARSER.parse("a.html", page.encode()).text == text
+
+
+def test_a_cell_over_several_rows_is_in_each_of_them() -> None:
+    page = "<table><tr><th>City<th>Rate<tr><td rowspan=2>Recife<td>1<tr><td>2<tr><td>Natal<td>a|b</table>"
+    rows = PARSER.parse("a.html", page.encode()).text.splitlines()
+    assert rows[2:] == ["| Recife | 1 |", "| Recife | 2 |", "| Natal | a\\|b |"]
+
+
+def test_a_table_that_lays_out_a_page_is_no_table() -> None:
+    page = "<table><tr><td><h1>T</h1><p>One.<p>Two.<table><tr><th>a<th>b<tr><td>1<td>2</table></table>"
+    assert PARSER.parse("a.html", page.encode()).text == ("# T\n\nOne.\n\nTwo.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", b'{"a":"x\\ud800y","\\udc00k":["\\udfff", 1]}'),
+        ("a.html", b"<p>a&#xD800;b &#55357; c"),
+        ("a.csv", b"a,b\n1,\xed\xa0\x80\n"),
+        ("a.txt", b"ab \xed\xa0\x80 cd"),
+    ],
+)
+def test_halves_of_characters_reach_nobody(name: str, content: bytes) -> None:
+    parsed = PARSER.parse(name, content)
+    parsed.text.encode()
+    assert parsed.pieces[-1].end <= len(parsed.text)
+
+
+def test_cells_far_below_are_read_without_the_rows_between() -> None:
+    book = Workbook()
+    book.active["A1"], book.active["A2"], book.active["A20000"] = "top", "middle", "bottom"
+    file = io.BytesIO()
+    book.save(file)
+    assert PARSER.parse("a.xlsx", file.getvalue()).text.endswith("| top |\n| --- |\n| middle |\n| bottom |")
+
+
+def test_cells_too_far_apart_are_told_of_rather_than_left_out() -> None:
+    book = Workbook()
+    book.active["A1"] = "top"
+    far = book.create_sheet("Far")
+    far["A1"], far["A1048576"] = "first", "last"
+    file = io.BytesIO()
+    book.save(file)
+    with pytest.raises(Invalid, match="Delete its empty rows") as caught:
+        PARSER.parse("a.xlsx", file.getvalue())
+    assert caught.value.code == "document_too_complex"
+
+
+@pytest.mark.parametrize("extension", ["txt", "md", "csv", "json", "html"])
+@pytest.mark.parametrize(("content", "said"), [(pdf_of(ENGLISH), "is a PDF"), (b"{\\rtf1\\ansi Hi}", "rich text")])
+def test_another_format_is_not_read_as_text(extension: str, content: bytes, said: str) -> None:
+    with pytest.raises(Invalid, match=said) as caught:
+        PARSER.inspect(f"a.{extension}", content)
+    assert caught.value.code == "unreadable_document"

@@ -1,0 +1,99 @@
+"""Open the stores that the settings name: servers where URLs are given, embedded ones where not."""
+
+from dataclasses import dataclass
+
+from repositories.embedded_redis import EmbeddedRedis
+from repositories.mongo.assistants import MongoAssistantRepository
+from repositories.mongo.chats import MongoChatRepository
+from repositories.mongo.conversations import MongoConversationRepository
+from repositories.mongo.database import MongoDatabase
+from repositories.mongo.documents import MongoDocumentRepository
+from repositories.mongo.passages import MongoPassageRepository
+from repositories.mongo.users import MongoUserRepository
+from repositories.mongo.vectors import MongoVectorRepository
+from repositories.redis.database import RedisDatabase
+from repositories.sqlite.assistants import SqliteAssistantRepository
+from repositories.sqlite.chats import SqliteChatRepository
+from repositories.sqlite.conversations import SqliteConversationRepository
+from repositories.sqlite.database import SqliteDatabase
+from repositories.sqlite.documents import SqliteDocumentRepository
+from repositories.sqlite.passages import SqlitePassageRepository
+from repositories.sqlite.users import SqliteUserRepository
+from repositories.sqlite.vectors import SqliteVectorRepository
+from services.ports import (
+    AssistantRepository,
+    ChatRepository,
+    ConversationRepository,
+    DocumentRepository,
+    PassageRepository,
+    UserRepository,
+    VectorRepository,
+)
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The stores of one server, opened."""
+
+    database: SqliteDatabase | MongoDatabase
+    redis: RedisDatabase
+    redis_url: str
+    embedded_redis: EmbeddedRedis | None
+
+    def close(self) -> None:
+        """Close them; the embedded Valkey ends with the last process that uses it."""
+        self.redis.close()
+        self.database.close()
+        if self.embedded_redis is not None:
+            self.embedded_redis.close()
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Open the stores that the settings name: servers where URLs are given, embedded ones where not."""
+    database: SqliteDatabase | MongoDatabase
+    if settings.mongodb_uri:
+        database = MongoDatabase(settings.mongodb_uri, settings.mongodb_database)
+        database.ensure_indexes()
+    else:
+        database = SqliteDatabase(settings.data_dir / "orquestra.sqlite")
+    if settings.redis_url:
+        return Stores(database, RedisDatabase(settings.redis_url), settings.redis_url, None)
+    embedded = EmbeddedRedis(settings.data_dir / "valkey")
+    return Stores(database, RedisDatabase(embedded.url), embedded.url, embedded)
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """One kind of store, a repository a collection."""
+
+    users: UserRepository
+    assistants: AssistantRepository
+    conversations: ConversationRepository
+    chats: ChatRepository
+    documents: DocumentRepository
+    passages: PassageRepository
+    vectors: VectorRepository
+
+
+def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
+    """Return the repositories of a store."""
+    if isinstance(database, SqliteDatabase):
+        return Repositories(
+            SqliteUserRepository(database),
+            SqliteAssistantRepository(database),
+            SqliteConversationRepository(database),
+            SqliteChatRepository(database),
+            SqliteDocumentRepository(database),
+            SqlitePassageRepository(database),
+            SqliteVectorRepository(database),
+        )
+    return Repositories(
+        MongoUserRepository(database.collection("users")),
+        MongoAssistantRepository(database.collection("assistants")),
+        MongoConversationRepository(database.collection("conversations")),
+        MongoChatRepository(database.collection("chats")),
+        MongoDocumentRepository(database.collection("documents")),
+        MongoPassageRepository(database.collection("passages")),
+        MongoVectorRepository(database.collection("vectors")),
+    )
