@@ -447,5 +447,8 @@ class KnowledgeIndex(Protocol):
     def refresh(self, assistant: Assistant) -> None:
         """Take in what has changed, so that the next search need not."""
 
+    def held(self) -> Sequence[str]:
+        """Return the ids of the assistants that something is kept locally for."""
+
     def forget(self, assistant_id: str) -> None:
         """Drop what is kept locally for a deleted assistant."""

@@ -151,8 +151,14 @@ class Shelf:
             self.library.files.discard(before.filepath, revision)
 
     def recover(self) -> None:
-        """Drop what uploads and attempts that died have left; whatever is younger than an hour may still go on."""
+        """Drop what uploads and attempts that died have left, and indexes of assistants that are gone.
+
+        Whatever is younger than an hour may still go on.
+        """
         library = self.library
+        for assistant_id in library.index.held():
+            if library.assistants.get(assistant_id) is None:  # deleted, perhaps by another server
+                library.index.forget(assistant_id)
         for kept in library.files.kept():
             if kept.age_seconds < _ABANDONED_SECONDS:
                 continue

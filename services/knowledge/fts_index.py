@@ -76,6 +76,10 @@ class FtsIndex:
         """
         self._on_a_whole_file(assistant, lambda connection: [])
 
+    def held(self) -> Sequence[str]:
+        """Return the ids of the assistants that something is kept locally for."""
+        return [path.stem for path in self._directory.glob("*.sqlite3") if is_id(path.stem)]
+
     def forget(self, assistant_id: str) -> None:
         """Drop what is kept locally for a deleted assistant."""
         path = self._path(assistant_id)

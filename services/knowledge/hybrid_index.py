@@ -80,6 +80,10 @@ class HybridIndex:
         except Unavailable as error:
             logger.warning("the vector index is brought up to date later", extra={"code": error.code})
 
+    def held(self) -> Sequence[str]:
+        """Return the ids of the assistants that something is kept locally for."""
+        return self._words.held()
+
     def forget(self, assistant_id: str) -> None:
         """Drop what is kept locally for a deleted assistant."""
         self._words.forget(assistant_id)

@@ -62,6 +62,10 @@ class FixedIndex:
     def refresh(self, assistant: Assistant) -> None:
         """Have nothing to take in."""
 
+    def held(self) -> Sequence[str]:
+        """Keep nothing."""
+        return ()
+
     def forget(self, assistant_id: str) -> None:
         """Forget nothing."""
 

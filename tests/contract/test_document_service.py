@@ -305,6 +305,17 @@ def test_an_upload_into_an_assistant_that_is_deleted_meanwhile_leaves_nothing(ho
     assert house.place.everything() == []
 
 
+def test_the_index_of_an_assistant_that_another_server_deleted_is_forgotten(house: House) -> None:
+    house.add(OLD)
+    index = house.real("index")
+    assert list(index.held()) == [house.assistant.id]
+    house.main.shelf.recover()
+    assert list(index.held()) == [house.assistant.id]
+    house.stores.assistants.delete(house.assistant.id)
+    house.main.shelf.recover()
+    assert list(index.held()) == []
+
+
 def test_without_the_lock_nothing_is_changed(house: House) -> None:
     document = house.add(OLD)
     before = house.state()
