@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.document_stores import Folder, Place, make_bucket
+from tests.contract.house import House
 from tests.contract.stores import KINDS, MONGODB_TEST_URI, Stores, opened_mongo, opened_sqlite
 from tests.s3_server import s3_server
 from tests.servers import secantus_server
@@ -39,6 +40,14 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
         if kind not in _answering:
             _answering[kind] = repositories.probe.ping()
         yield repositories
+
+
+@pytest.fixture(autouse=True)
+def keepers() -> Iterator[None]:
+    """Close the lease keepers of the houses that a test has built."""
+    yield
+    while House.opened:
+        House.opened.pop().close()
 
 
 @pytest.fixture(scope="session")

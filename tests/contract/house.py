@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from models.documents import Document, DocumentType, ParsedText
 from models.paging import Page
@@ -136,7 +136,12 @@ class State:
 
 
 class House:
-    """An assistant, and servers over the same stores."""
+    """An assistant, and servers over the same stores.
+
+    `opened` holds the lease keepers of all houses; a fixture closes them after each test, or their threads add up.
+    """
+
+    opened: ClassVar[list[LeaseKeeper]] = []
 
     def __init__(self, stores: Stores, folder: Path, place: Place | None = None) -> None:
         self.stores, self.folder = stores, folder
@@ -163,7 +168,8 @@ class House:
         }
         parser = ports.pop("parser")
         jobs, shelf = Jobs(), Shelf(Library(**ports), VERSIONS)
-        indexing = IndexingService(shelf, parser, jobs, LeaseKeeper(lease), None)
+        self.opened.append(LeaseKeeper(lease))
+        indexing = IndexingService(shelf, parser, jobs, self.opened[-1], None)
         jobs.handler = indexing.index
         service = DocumentService(shelf, indexing, parser, 2**20, at_once_seconds=at_once)
         return Server(service, indexing, shelf, jobs, {**ports, "parser": parser})
