@@ -67,7 +67,7 @@ class DocumentSchema(Schema):
     passages = fields.Integer()
     language = fields.String()
     embeddings_model = fields.Function(
-        lambda document: document.embeddings_model or None, metadata={"type": ["string", "null"]}
+        lambda document: document.embeddings_model or None, metadata={"type": "string", "nullable": True}
     )
     revision = fields.String()
     createdAt = Timestamp(attribute="created_at")
