@@ -9,6 +9,7 @@ import httpx2
 
 from models.errors import Unavailable
 from repositories.document_files import LocalDocumentFiles
+from repositories.redis.database import PREFIX
 from repositories.redis.events import RedisEventBus
 from repositories.redis.jobs import RedisJobs
 from repositories.redis.limits import RedisRateLimiter
@@ -70,6 +71,12 @@ def build_models(settings: Settings) -> dict[str, LanguageModel]:
         limits = httpx2.Limits(max_connections=settings.threads, max_keepalive_connections=settings.threads)
         models[CoreModel.provider] = CoreModel(httpx2.Client(limits=limits), settings.core_api_base_url)
     return models
+
+
+def build_jobs(settings: Settings, redis_url: str) -> RedisJobs:
+    """Return the queue of this store's jobs: a worker on another store would not know their documents."""
+    store = settings.mongodb_database if settings.mongodb_uri else str(settings.data_dir.resolve())
+    return RedisJobs(redis_url, namespace=f"{PREFIX}jobs:{store}")
 
 
 def build_files(settings: Settings) -> LocalDocumentFiles | S3DocumentFiles:
@@ -165,7 +172,7 @@ def build_services(settings: Settings) -> Services:
     """Open the stores, wire every service and start the work in the background."""
     stores = open_stores(settings)
     held, redis_url = repositories_of(stores.database), stores.redis_url
-    locks, limiter, jobs = RedisLocks(stores.redis), RedisRateLimiter(stores.redis), RedisJobs(redis_url)
+    locks, limiter, jobs = RedisLocks(stores.redis), RedisRateLimiter(stores.redis), build_jobs(settings, redis_url)
     files = build_files(settings)
     knowledge = build_knowledge(settings, held, files, locks, jobs)
     models, provider = build_models(settings), settings.effective_language_model
