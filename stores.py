@@ -7,6 +7,7 @@ from repositories.mongo.assistants import MongoAssistantRepository
 from repositories.mongo.chats import MongoChatRepository
 from repositories.mongo.conversations import MongoConversationRepository
 from repositories.mongo.database import MongoDatabase
+from repositories.mongo.dead_letters import MongoDeadLetterRepository
 from repositories.mongo.documents import MongoDocumentRepository
 from repositories.mongo.passages import MongoPassageRepository
 from repositories.mongo.users import MongoUserRepository
@@ -16,6 +17,7 @@ from repositories.sqlite.assistants import SqliteAssistantRepository
 from repositories.sqlite.chats import SqliteChatRepository
 from repositories.sqlite.conversations import SqliteConversationRepository
 from repositories.sqlite.database import SqliteDatabase
+from repositories.sqlite.dead_letters import SqliteDeadLetterRepository
 from repositories.sqlite.documents import SqliteDocumentRepository
 from repositories.sqlite.passages import SqlitePassageRepository
 from repositories.sqlite.users import SqliteUserRepository
@@ -24,6 +26,7 @@ from services.ports import (
     AssistantRepository,
     ChatRepository,
     ConversationRepository,
+    DeadLetterRepository,
     DocumentRepository,
     PassageRepository,
     UserRepository,
@@ -74,6 +77,7 @@ class Repositories:
     documents: DocumentRepository
     passages: PassageRepository
     vectors: VectorRepository
+    dead_letters: DeadLetterRepository
 
 
 def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
@@ -87,6 +91,7 @@ def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
             SqliteDocumentRepository(database),
             SqlitePassageRepository(database),
             SqliteVectorRepository(database),
+            SqliteDeadLetterRepository(database),
         )
     return Repositories(
         MongoUserRepository(database.collection("users")),
@@ -96,4 +101,5 @@ def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
         MongoDocumentRepository(database.collection("documents")),
         MongoPassageRepository(database.collection("passages")),
         MongoVectorRepository(database.collection("vectors")),
+        MongoDeadLetterRepository(database.collection("dead_letters")),
     )

@@ -16,6 +16,7 @@ class Inbound:
     Attributes:
         message_id: the channel's own id of the message; deliveries with the same id are the same message.
         active: False stores the message without asking a model.
+        callback_url: where the outcome is sent; None when the caller waits for it.
     """
 
     assistant: Assistant
@@ -24,6 +25,7 @@ class Inbound:
     username: str | None = None
     message_id: str | None = None
     active: bool = True
+    callback_url: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

@@ -35,6 +35,10 @@ class Assistant:
         temperature: 0 to 2, None for the model's own default.
         history_turns: how many earlier turns the model sees.
         language: BCP 47 tag of the answers, None to follow the question.
+        debounce_seconds: messages of a conversation that come within so long of each other are answered together.
+        callback_hosts: the hosts that answers may be sent to (`example.com`, or `*.example.com` for all below it).
+        webhook_version: counts the secrets that its callbacks were signed with.
+        webhook_grace_until: until when callbacks are signed with the secret before as well.
         messages_per_minute: messages it takes with all its keys; None for the server's limit, 0 for no limit.
     """
 
@@ -53,3 +57,7 @@ class Assistant:
     history_turns: int = 20
     language: str | None = None
     messages_per_minute: int | None = None
+    debounce_seconds: float = 0.0
+    callback_hosts: tuple[str, ...] = ()
+    webhook_version: int = 1
+    webhook_grace_until: datetime | None = None

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from models.callbacks import Delivery
 from models.conversations import Channel
 
 
@@ -71,6 +72,19 @@ class ChatFailure:
 
 
 @dataclass(frozen=True)
+class Burst:
+    """The messages of a conversation that came close behind each other, to be answered together.
+
+    Attributes:
+        began: when the first of them arrived: messages with the same value belong together.
+        until: when the burst closes, if no other message comes.
+    """
+
+    began: datetime
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Feedback:
     """What a user thinks of an answer: score is -1 or 1."""
 
@@ -91,8 +105,13 @@ class Chat:
         active: False when the message was stored without asking a model.
         paused_until: when the conversation's pause ends by itself, as on the conversation.
         lease_owner: the attempt that works on it; only this attempt may write its outcome.
-        lease_until: when that attempt counts as dead; None when nobody works on it.
+        lease_until: when that attempt counts as dead, or, without an owner, when a job for it counts as lost; None
+            when nobody is to work on it.
         attempts: how many times an answer was begun.
+        failures: how many of them failed; the others died, or went well.
+        burst: what it waits for before anybody thinks about it; None once that has begun, and without debouncing.
+        merged_into: the later chat of its burst that has the answer.
+        delivery: where its outcome is sent, and how that went; None when its sender waits for the answer itself.
         answered_by: the user whose words `response` are; None for a model's.
         metadata: whatever the channel sent along, returned unchanged.
     """
@@ -122,14 +141,24 @@ class Chat:
     lease_owner: str | None = None
     lease_until: datetime | None = None
     attempts: int = 0
+    failures: int = 0
+    burst: Burst | None = None
+    merged_into: str | None = None
+    delivery: Delivery | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def is_worked_on(self, at: datetime) -> bool:
+        """Tell whether an attempt that is alive holds it."""
+        owned = self.status is ChatStatus.RECEIVED and self.lease_owner is not None
+        return owned and self.lease_until is not None and self.lease_until > at
 
 
 @dataclass(frozen=True)
 class ChatOutcome:
     """How an attempt ended: what `ChatRepository.finish` writes, all at once.
 
-    `error` replaces the chat's earlier error, so a later success leaves none. `active` None leaves it as it is.
+    `error` replaces the chat's earlier error, so a later success leaves none. `active` and `delivery` None leave it as
+    it is.
     """
 
     status: ChatStatus
@@ -142,6 +171,7 @@ class ChatOutcome:
     timings: Timings = Timings()
     error: ChatFailure | None = None
     answered_at: datetime | None = None
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True)

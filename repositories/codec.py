@@ -12,6 +12,7 @@ from models.assistants import Assistant
 from models.chats import Chat
 from models.conversations import Conversation
 from models.documents import Document, Passage
+from models.jobs import DeadLetter
 from models.users import User
 
 Item = TypeVar("Item")
@@ -53,6 +54,7 @@ CONVERSATIONS = Codec(Conversation)
 CHATS = Codec(Chat, opaque=("metadata",))
 DOCUMENTS = Codec(Document)
 PASSAGES = Codec(Passage)
+DEAD_LETTERS = Codec(DeadLetter)
 
 
 def plain_value(value: object) -> Any:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.answers import ModelEvent, ModelRequest
 from models.assistants import ApiKey, Assistant
+from models.callbacks import Delivery, Posted
 from models.chats import Chat, ChatFilter, ChatOutcome, Feedback
 from models.conversations import Conversation
 from models.deadline import Deadline
@@ -28,6 +29,7 @@ from models.documents import (
     ScoredPassage,
     StoredVersion,
 )
+from models.jobs import DeadLetter
 from models.paging import Listing, Page
 from models.users import User
 
@@ -117,7 +119,10 @@ class ConversationRepository(Protocol):
 
 
 class ChatRepository(Protocol):
-    """Chats. Exactly-once rests on `add`'s unique key and on the conditions of `claim`, `renew` and `finish`."""
+    """Chats. Exactly-once rests on `add`'s unique key and on the conditions of every change of a status.
+
+    A `received` chat is worked on while it has a lease owner whose lease has not ended; else it is free.
+    """
 
     def add(self, chat: Chat) -> bool:
         """Store a new chat; False, and nothing stored, if its assistant has one with the same dedupe key."""
@@ -132,8 +137,9 @@ class ChatRepository(Protocol):
         """Begin another attempt: make the chat `received` and active, leased to this owner, one attempt more.
 
         It succeeds only if the chat still has the status and attempts that the caller has seen, and, when that status
-        is `received`, a lease that ended before `at` (or none); of several callers at once exactly one gets True.
-        Which status may be claimed at all is the caller's business.
+        is `received`, is free at `at`; of several callers at once exactly one gets True. A chat that was not
+        `received` leaves its burst: the others have not waited for it. Which status may be claimed at all is the
+        caller's business.
         """
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
@@ -143,10 +149,41 @@ class ChatRepository(Protocol):
         """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner.
 
         An `answered` outcome also needs the chat to be `active` still: `set_active(False)` during the attempt wins.
+        A `failed` one counts `failures` up.
         """
 
-    def has_unfinished_before(self, conversation_id: str, chat_id: str, at: datetime) -> bool:
-        """Tell whether a chat of the conversation with a smaller id is `received` under a lease that goes past `at`."""
+    def unfinished_before(self, chat: Chat) -> Chat | None:
+        """Return the oldest `received` chat of the conversation with a smaller id, but none of the chat's own burst."""
+
+    def later_in_burst(self, chat: Chat) -> Chat | None:
+        """Return the newest `received` chat of the chat's own burst with a larger id."""
+
+    def earlier_in_burst(self, chat: Chat) -> Sequence[Chat]:
+        """Return the `received` chats of the chat's own burst with smaller ids, oldest first."""
+
+    def leave_burst(self, chat_id: str, owner: str) -> bool:
+        """Take the chat out of its burst, if it is `received` and still leased to this owner; tell whether it was."""
+
+    def merge(self, seen: Chat, into: str, delivery: Delivery | None) -> bool:
+        """Make a chat `merged` into a later one and end its lease, if it is `received` and in the burst as seen.
+
+        A delivery replaces the chat's own; None leaves it.
+        """
+
+    def merged_into(self, conversation_id: str, chat_id: str) -> Sequence[Chat]:
+        """Return the chats that were merged into this one, oldest first."""
+
+    def unfinished(self, at: datetime, limit: int) -> Sequence[Chat]:
+        """Return `received` chats whose `lease_until` is None or not after `at`, oldest first."""
+
+    def requeue(self, seen: Chat, until: datetime) -> bool:
+        """Take the lease of a dead attempt away and wait until then, if status, owner and lease are as seen."""
+
+    def undelivered(self, at: datetime, limit: int) -> Sequence[Chat]:
+        """Return chats whose delivery's `next_at` is not after `at`, oldest `next_at` first."""
+
+    def change_delivery(self, chat_id: str, seen: Delivery, delivery: Delivery) -> bool:
+        """Replace a chat's delivery if its status, `event_id` and `next_at` are as seen; tell whether they were."""
 
     def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
         """Return the newest chats before that id which are part of the memory, oldest first.
@@ -261,6 +298,22 @@ class VectorRepository(Protocol):
 
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every vector of an assistant."""
+
+
+class DeadLetterRepository(Protocol):
+    """Jobs that were given up."""
+
+    def add(self, letter: DeadLetter) -> None:
+        """Keep a job that was given up; one of the same name and argument takes its place."""
+
+    def get(self, letter_id: str) -> DeadLetter | None:
+        """Return the letter with this id."""
+
+    def list(self, page: Page) -> Listing[DeadLetter]:
+        """List all, newest first (by id)."""
+
+    def delete(self, letter_id: str) -> bool:
+        """Delete it; tell whether it was there."""
 
 
 class DocumentFiles(Protocol):
@@ -436,6 +489,38 @@ class JobQueue(Protocol):
         Raises:
             Unavailable: the queue cannot be reached. Whoever asked leaves it to a sweeper.
         """
+
+
+class WebhookSender(Protocol):
+    """What posts to other people's servers."""
+
+    def send(
+        self, url: str, allowed_hosts: Sequence[str], event_id: str, secrets: Sequence[str], body: bytes
+    ) -> Posted:
+        """Post a body signed as Standard Webhooks says, and return what came of it; it never raises.
+
+        Args:
+            allowed_hosts: as `Assistant.callback_hosts`; every address and every redirect is held to it.
+            event_id: the `webhook-id`.
+            secrets: `whsec_...`; the body is signed with each.
+        """
+
+
+class Destinations(Protocol):
+    """Which receivers of callbacks are in trouble, for all servers. Nothing of it needs to last."""
+
+    def wait(self, destination: str) -> float:
+        """Return the seconds until another try makes sense; 0.0 for now, or when unknown.
+
+        While a destination is in trouble, of several callers at once one gets 0.0 when a pause is over; the others
+        wait.
+        """
+
+    def failed(self, destination: str) -> None:
+        """Note that it took nothing: the next pause is twice as long."""
+
+    def recovered(self, destination: str) -> None:
+        """Note that it answers."""
 
 
 class KnowledgeIndex(Protocol):

@@ -6,11 +6,15 @@ from datetime import datetime
 
 from pymongo import ASCENDING
 
-from models.chats import Chat, ChatFilter, ChatOutcome, ChatStatus, Feedback
+from models.callbacks import Delivery
+from models.chats import Burst, Chat, ChatFilter, ChatOutcome, ChatStatus, Feedback
 from models.paging import Listing, Page
 from repositories.codec import CHATS, substring_pattern
-from repositories.mongo.database import Documents
+from repositories.mongo.database import LONG_AGO, Documents
 from repositories.mongo.table import NEWEST, Filter, Table, behind, by_id, key, of_assistants
+
+_UNLEASED = {"lease_owner": None, "lease_until": None}
+_OLDEST = (("_id", ASCENDING),)
 
 
 class MongoChatRepository:
@@ -32,16 +36,24 @@ class MongoChatRepository:
         return self._chats.first({"assistant_id": assistant_id, "dedupe_key": dedupe_key})
 
     def claim(self, seen: Chat, owner: str, until: datetime, at: datetime) -> bool:
-        """Begin another attempt, if the chat is as it was seen and nobody works on it."""
-        free = {"$or": [{"lease_until": None}, {"lease_until": {"$lt": at}}]}
-        where = by_id(seen.id) | {"status": seen.status.value, "attempts": seen.attempts} | free
-        changes = {
+        """Begin another attempt, if the chat is as it was seen and nobody works on it.
+
+        A chat that was not `received` leaves its burst.
+        """
+        where = by_id(seen.id) | {"status": seen.status.value, "attempts": seen.attempts}
+        changes: dict[str, object] = {
             "status": "received",
             "active": True,
             "paused_until": None,
             "lease_owner": owner,
             "lease_until": until,
         }
+        if seen.status is not ChatStatus.RECEIVED:
+            changes["burst"] = None
+        elif seen.lease_owner is None:  # as it still is: only a claim, which is counted, makes an owner
+            where["lease_owner"] = None
+        else:
+            where["$nor"] = [{"lease_owner": {"$ne": None}, "lease_until": {"$gt": at}}]
         return self._chats.update(where, changes, {"attempts": 1})
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
@@ -52,20 +64,77 @@ class MongoChatRepository:
     def finish(self, chat_id: str, owner: str, outcome: ChatOutcome) -> bool:
         """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner.
 
-        An `answered` outcome also needs the chat to be `active` still.
+        An `answered` outcome also needs the chat to be `active` still. A `failed` one counts `failures` up.
         """
         where = by_id(chat_id) | _held_by(owner)
         if outcome.status is ChatStatus.ANSWERED:
             where["active"] = True
         written = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-        if outcome.active is None:
-            del written["active"]
-        return self._chats.update(where, {**written, "lease_owner": None, "lease_until": None})
+        for name in ("active", "delivery"):
+            if written[name] is None:
+                del written[name]
+        failures = {"failures": 1} if outcome.status is ChatStatus.FAILED else {}
+        return self._chats.update(where, written | _UNLEASED, failures)
 
-    def has_unfinished_before(self, conversation_id: str, chat_id: str, at: datetime) -> bool:
-        """Tell whether a chat of the conversation with a smaller id is `received` under a lease that goes past `at`."""
-        working = {"status": "received", "lease_until": {"$gt": at}}
-        return self._chats.first(_before(conversation_id, chat_id) | working) is not None
+    def unfinished_before(self, chat: Chat) -> Chat | None:
+        """Return the oldest `received` chat of the conversation with a smaller id, but none of the chat's own burst."""
+        where = _before(chat.conversation_id, chat.id) | {"status": "received"}
+        if chat.burst is not None:
+            where["burst.began"] = {"$ne": chat.burst.began}
+        return self._chats.first(where, _OLDEST)
+
+    def later_in_burst(self, chat: Chat) -> Chat | None:
+        """Return the newest `received` chat of the chat's own burst with a larger id."""
+        if chat.burst is None:
+            return None
+        where = {"conversation_id": chat.conversation_id, "_id": {"$gt": key(chat.id)}}
+        return self._chats.first(where | _received_in(chat.burst), NEWEST)
+
+    def earlier_in_burst(self, chat: Chat) -> Sequence[Chat]:
+        """Return the `received` chats of the chat's own burst with smaller ids, oldest first."""
+        if chat.burst is None:
+            return ()
+        return self._chats.all(_before(chat.conversation_id, chat.id) | _received_in(chat.burst), _OLDEST)
+
+    def leave_burst(self, chat_id: str, owner: str) -> bool:
+        """Take the chat out of its burst, if it is `received` and still leased to this owner; tell whether it was."""
+        return self._chats.update(by_id(chat_id) | _held_by(owner), {"burst": None})
+
+    def merge(self, seen: Chat, into: str, delivery: Delivery | None) -> bool:
+        """Make a chat `merged` into a later one and end its lease, if it is `received` and in the burst as seen.
+
+        A delivery replaces the chat's own; None leaves it.
+        """
+        if seen.burst is None:
+            return False
+        changes: dict[str, object] = {"status": "merged", "merged_into": into, **_UNLEASED}
+        if delivery is not None:
+            changes["delivery"] = delivery
+        return self._chats.update(by_id(seen.id) | _received_in(seen.burst), changes)
+
+    def merged_into(self, conversation_id: str, chat_id: str) -> Sequence[Chat]:
+        """Return the chats that were merged into this one, oldest first."""
+        return self._chats.all({"merged_into": chat_id, "conversation_id": conversation_id}, _OLDEST)
+
+    def unfinished(self, at: datetime, limit: int) -> Sequence[Chat]:
+        """Return `received` chats whose `lease_until` is None or not after `at`, oldest first."""
+        return self._chats.all({"status": "received", "lease_until": {"$not": {"$gt": at}}}, _OLDEST, limit)
+
+    def requeue(self, seen: Chat, until: datetime) -> bool:
+        """Take the lease of a dead attempt away and wait until then, if status, owner and lease are as seen."""
+        lease = {"status": seen.status.value, "lease_owner": seen.lease_owner, "lease_until": seen.lease_until}
+        return self._chats.update(by_id(seen.id) | lease, {"lease_owner": None, "lease_until": until})
+
+    def undelivered(self, at: datetime, limit: int) -> Sequence[Chat]:
+        """Return chats whose delivery's `next_at` is not after `at`, oldest `next_at` first."""
+        due = {"delivery.next_at": {"$gt": LONG_AGO, "$lte": at}}
+        return self._chats.all(due, (("delivery.next_at", ASCENDING), *_OLDEST), limit)
+
+    def change_delivery(self, chat_id: str, seen: Delivery, delivery: Delivery) -> bool:
+        """Replace a chat's delivery if its status, `event_id` and `next_at` are as seen; tell whether they were."""
+        as_seen = {f"delivery.{name}": getattr(seen, name) for name in ("event_id", "next_at")}
+        where = by_id(chat_id) | {"delivery.status": seen.status.value} | as_seen
+        return self._chats.update(where, {"delivery": delivery})
 
     def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
         """Return the newest chats before that id which are part of the memory, oldest first."""
@@ -106,6 +175,10 @@ class MongoChatRepository:
 
 def _held_by(owner: str) -> Filter:
     return {"status": "received", "lease_owner": owner}
+
+
+def _received_in(burst: Burst) -> Filter:
+    return {"status": "received", "burst.began": burst.began}
 
 
 def _before(conversation_id: str, chat_id: str) -> Filter:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel, MongoClient
@@ -19,6 +19,9 @@ SELECTION_MS = 3_000
 
 ANSWER_MS = 20_000
 """How long the server may take over an answer."""
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before any time that is stored: what a query says to be about times, never None, as a partial index does."""
 
 
 def _index(*fields: str, **options: Any) -> IndexModel:
@@ -42,6 +45,10 @@ INDEXES = {
         _index("conversation_id", "_id"),
         _index("assistant_id", "_id"),
         _index("status", "lease_until"),
+        # of all the chats few are unfinished, merged or to be delivered
+        _index("conversation_id", "status", "_id", partialFilterExpression={"status": "received"}),
+        _index("merged_into", "_id", partialFilterExpression={"merged_into": {"$gt": ""}}),
+        _index("delivery.next_at", "_id", partialFilterExpression={"delivery.next_at": {"$gt": LONG_AGO}}),
     ),
     "documents": (
         _index("assistant_id", "type", "filename", unique=True),
@@ -52,6 +59,7 @@ INDEXES = {
     ),
     "passages": (_index("assistant_id", "document_id", "revision", "position"),),
     "vectors": (_index("assistant_id", "document_id", "model", "digest", unique=True),),
+    "dead_letters": (_index("id", unique=True), _index("job", "argument", unique=True)),
 }
 """The indexes of each collection."""
 

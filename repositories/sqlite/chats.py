@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
 
+from models.callbacks import Delivery
 from models.chats import Chat, ChatFilter, ChatOutcome, ChatStatus, Feedback
 from models.paging import Listing, Page
 from repositories.codec import CHATS, stamp
@@ -11,6 +12,8 @@ from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.table import ALL, Table, Where, by_id, one_of
 
 _REMEMBERED = Where("status NOT IN ('received', 'failed')")
+_RECEIVED = Where("status = 'received'")
+_UNLEASED = {"lease_owner": None, "lease_until": None}
 
 
 class SqliteChatRepository:
@@ -33,19 +36,22 @@ class SqliteChatRepository:
         return self._chats.first(Where("assistant_id = ? AND dedupe_key = ?", (assistant_id, dedupe_key)))
 
     def claim(self, seen: Chat, owner: str, until: datetime, at: datetime) -> bool:
-        """Begin another attempt, if the chat is as it was seen and nobody works on it."""
-        where = (
-            by_id(seen.id)
-            & Where("+status = ? AND json_extract(body, '$.attempts') = ?", (seen.status.value, seen.attempts))
-            & _free(at)
-        )
-        changes = {
+        """Begin another attempt, if the chat is as it was seen and nobody works on it.
+
+        A chat that was not `received` leaves its burst.
+        """
+        where = by_id(seen.id) & Where("+status = ? AND attempts = ?", (seen.status.value, seen.attempts))
+        changes: dict[str, object] = {
             "status": "received",
             "active": True,
             "paused_until": None,
             "lease_owner": owner,
             "lease_until": until,
         }
+        if seen.status is ChatStatus.RECEIVED:
+            where = where & _free(at)
+        else:
+            changes["burst"] = None
         return self._chats.update(where, changes, {"attempts": 1}) == 1
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:
@@ -55,21 +61,75 @@ class SqliteChatRepository:
     def finish(self, chat_id: str, owner: str, outcome: ChatOutcome) -> bool:
         """Write an attempt's outcome and end its lease, if the chat is `received` and still leased to this owner.
 
-        An `answered` outcome also needs the chat to be `active` still.
+        An `answered` outcome also needs the chat to be `active` still. A `failed` one counts `failures` up.
         """
         where = by_id(chat_id) & _held_by(owner)
         if outcome.status is ChatStatus.ANSWERED:
             where = where & Where("active = 1")
         written = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-        if outcome.active is None:
-            del written["active"]
-        return self._chats.update(where, {**written, "lease_owner": None, "lease_until": None}) == 1
+        for name in ("active", "delivery"):
+            if written[name] is None:
+                del written[name]
+        failures = {"failures": 1} if outcome.status is ChatStatus.FAILED else {}
+        return self._chats.update(where, written | _UNLEASED, failures) == 1
 
-    def has_unfinished_before(self, conversation_id: str, chat_id: str, at: datetime) -> bool:
-        """Tell whether a chat of the conversation with a smaller id is `received` under a lease that goes past `at`."""
-        working = Where("status = 'received' AND lease_until > ?", (stamp(at),))
-        before = Where("+conversation_id = ? AND +id < ?", (conversation_id, chat_id))
-        return self._chats.first(working & before) is not None
+    def unfinished_before(self, chat: Chat) -> Chat | None:
+        """Return the oldest `received` chat of the conversation with a smaller id, but none of the chat's own burst."""
+        where = _RECEIVED & _conversation(chat.conversation_id) & Where("id < ?", (chat.id,))
+        if chat.burst is not None:
+            where = where & Where("burst_began IS NOT ?", (stamp(chat.burst.began),))
+        return self._chats.first(where, "ORDER BY id")
+
+    def later_in_burst(self, chat: Chat) -> Chat | None:
+        """Return the newest `received` chat of the chat's own burst with a larger id."""
+        return self._chats.first(_waiting_with(chat) & Where("id > ?", (chat.id,)), "ORDER BY id DESC")
+
+    def earlier_in_burst(self, chat: Chat) -> Sequence[Chat]:
+        """Return the `received` chats of the chat's own burst with smaller ids, oldest first."""
+        return self._chats.all(_waiting_with(chat) & Where("id < ?", (chat.id,)), "ORDER BY id")
+
+    def leave_burst(self, chat_id: str, owner: str) -> bool:
+        """Take the chat out of its burst, if it is `received` and still leased to this owner; tell whether it was."""
+        return self._chats.update(by_id(chat_id) & _held_by(owner), {"burst": None}) == 1
+
+    def merge(self, seen: Chat, into: str, delivery: Delivery | None) -> bool:
+        """Make a chat `merged` into a later one and end its lease, if it is `received` and in the burst as seen.
+
+        A delivery replaces the chat's own; None leaves it.
+        """
+        changes: dict[str, object] = {"status": "merged", "merged_into": into, **_UNLEASED}
+        if delivery is not None:
+            changes["delivery"] = delivery
+        where = by_id(seen.id) & Where("+status = 'received' AND burst_began = ?", (_began(seen),))
+        return self._chats.update(where, changes) == 1
+
+    def merged_into(self, conversation_id: str, chat_id: str) -> Sequence[Chat]:
+        """Return the chats that were merged into this one, oldest first."""
+        where = Where("merged_into = ? AND +conversation_id = ?", (chat_id, conversation_id))
+        return self._chats.all(where, "ORDER BY id")
+
+    def unfinished(self, at: datetime, limit: int) -> Sequence[Chat]:
+        """Return `received` chats whose `lease_until` is None or not after `at`, oldest first."""
+        due = Where("coalesce(lease_until, '') <= ?", (stamp(at),))
+        return self._chats.all(_RECEIVED & due, f"ORDER BY id LIMIT {limit:d}")
+
+    def requeue(self, seen: Chat, until: datetime) -> bool:
+        """Take the lease of a dead attempt away and wait until then, if status, owner and lease are as seen."""
+        lease = (seen.status.value, seen.lease_owner, seen.lease_until and stamp(seen.lease_until))
+        where = by_id(seen.id) & Where("+status = ? AND lease_owner IS ? AND lease_until IS ?", lease)
+        return self._chats.update(where, {"lease_owner": None, "lease_until": until}) == 1
+
+    def undelivered(self, at: datetime, limit: int) -> Sequence[Chat]:
+        """Return chats whose delivery's `next_at` is not after `at`, oldest `next_at` first."""
+        where = Where("delivery_next_at <= ?", (stamp(at),))
+        return self._chats.all(where, f"ORDER BY delivery_next_at, id LIMIT {limit:d}")
+
+    def change_delivery(self, chat_id: str, seen: Delivery, delivery: Delivery) -> bool:
+        """Replace a chat's delivery if its status, `event_id` and `next_at` are as seen; tell whether they were."""
+        state = "json_extract(body, '$.delivery.status') = ? AND json_extract(body, '$.delivery.event_id') = ?"
+        as_seen = Where(state, (seen.status.value, seen.event_id))
+        due = Where("+delivery_next_at IS ?", (seen.next_at and stamp(seen.next_at),))
+        return self._chats.update(by_id(chat_id) & as_seen & due, {"delivery": delivery}) == 1
 
     def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
         """Return the newest chats before that id which are part of the memory, oldest first."""
@@ -109,7 +169,7 @@ class SqliteChatRepository:
 
 
 def _free(at: datetime) -> Where:
-    return Where("(lease_until IS NULL OR lease_until < ?)", (stamp(at),))
+    return Where("(lease_owner IS NULL OR lease_until IS NULL OR lease_until <= ?)", (stamp(at),))
 
 
 def _held_by(owner: str) -> Where:
@@ -118,6 +178,15 @@ def _held_by(owner: str) -> Where:
 
 def _conversation(conversation_id: str) -> Where:
     return Where("conversation_id = ?", (conversation_id,))
+
+
+def _began(chat: Chat) -> str | None:
+    return None if chat.burst is None else stamp(chat.burst.began)
+
+
+def _waiting_with(chat: Chat) -> Where:
+    """Return the condition of the `received` chats in a chat's burst; without a burst nothing meets it."""
+    return _RECEIVED & _conversation(chat.conversation_id) & Where("burst_began = ?", (_began(chat),))
 
 
 def _passes(chats: ChatFilter) -> Where:

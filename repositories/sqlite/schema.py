@@ -83,6 +83,23 @@ _BUILDS = (
     "digest TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (assistant_id, document_id, model, digest))",
 )
 
+_BURSTS_AND_CALLBACKS = (
+    *(
+        f"ALTER TABLE chats ADD COLUMN {column} AS (json_extract(body, '{path}')) VIRTUAL"
+        for column, path in {
+            "burst_began": "$.burst.began",
+            "merged_into": "$.merged_into",
+            "delivery_next_at": "$.delivery.next_at",
+        }.items()
+    ),
+    # of all the chats few are unfinished, merged or to be delivered: the others take no room and no time
+    "DROP INDEX chats_lease",
+    "CREATE INDEX chats_lease ON chats (coalesce(lease_until, '')) WHERE status = 'received'",
+    "CREATE INDEX chats_unfinished ON chats (conversation_id, id) WHERE status = 'received'",
+    "CREATE INDEX chats_merged ON chats (merged_into, id) WHERE merged_into IS NOT NULL",
+    "CREATE INDEX chats_delivery ON chats (delivery_next_at, id) WHERE delivery_next_at IS NOT NULL",
+)
+
 
 def _table(name: str, columns: dict[str, str]) -> str:
     generated = "".join(f", {column} AS (json_extract(body, '{path}')) VIRTUAL" for column, path in columns.items())
@@ -92,6 +109,11 @@ def _table(name: str, columns: dict[str, str]) -> str:
 _STEPS = (
     (*(_table(name, columns) for name, columns in _COLUMNS.items()), *_INDEXES),
     _BUILDS,
+    (
+        *_BURSTS_AND_CALLBACKS,
+        _table("dead_letters", {"job": "$.job", "argument": "$.argument"}),
+        "CREATE UNIQUE INDEX dead_letters_job ON dead_letters (job, argument)",
+    ),
 )
 """What makes a file of each version out of one of the version before; an empty file has version 0."""
 

@@ -17,6 +17,7 @@ from models.chats import Chat, ChatStatus
 from models.conversations import Channel, Conversation
 from models.documents import Document, DocumentStatus, DocumentType, Passage
 from models.ids import new_id
+from models.jobs import DeadLetter
 from models.users import Role, User
 from repositories.mongo.database import MongoDatabase
 from repositories.sqlite.database import SqliteDatabase
@@ -102,6 +103,18 @@ def make_chat(assistant_id: str = "", conversation_id: str = "", **fields: Any) 
     identity = new_id()
     given = {"channel": Channel("5511999", "WhatsApp"), "dedupe_key": identity, "status": ChatStatus.ANSWERED, **fields}
     return Chat(identity, assistant_id or new_id(), conversation_id or new_id(), created_at=NOW, **given)
+
+
+def make_working_chat(assistant_id: str = "", conversation_id: str = "", **fields: Any) -> Chat:
+    """Return a chat nobody has stored yet, that the attempt `me` works on for 30 s more."""
+    lease = {"status": ChatStatus.RECEIVED, "lease_owner": "me", "lease_until": later(30), "attempts": 1}
+    return make_chat(assistant_id, conversation_id, **{**lease, **fields})
+
+
+def make_letter(job: str = "answer_chat", argument: str = "", **fields: Any) -> DeadLetter:
+    """Return a dead letter nobody has stored yet."""
+    given = {"tries": 3, "code": "unavailable", "detail": "Tente de novo.", "asked_at": NOW, "died_at": later(9)}
+    return DeadLetter(new_id(), job, argument or new_id(), **{**given, **fields})
 
 
 def make_document(assistant_id: str, filename: str, **fields: Any) -> Document:

@@ -10,7 +10,7 @@ from models.chats import Chat, ChatFilter, ChatStatus
 from models.conversations import Channel
 from models.ids import new_id
 from models.paging import Page
-from tests.contract.stores import NOW, Stores, later, make_chat
+from tests.contract.stores import NOW, Stores, later, make_chat, make_working_chat
 
 
 def added(stores: Stores, *chats: Chat) -> list[Chat]:
@@ -38,26 +38,34 @@ def test_the_memory_is_what_was_before_and_is_over(stores: Stores) -> None:
     assert stores.chats.newest(new_id()) is None
 
 
-@pytest.mark.parametrize(
-    ("status", "lease_until", "unfinished"),
-    [
-        (ChatStatus.RECEIVED, later(0.001), True),
-        (ChatStatus.RECEIVED, NOW, False),
-        (ChatStatus.RECEIVED, None, False),
-        (ChatStatus.FAILED, later(30), False),
-        (ChatStatus.ANSWERED, None, False),
-    ],
-)
-def test_an_earlier_chat_may_be_unfinished(
-    stores: Stores, status: ChatStatus, lease_until: datetime | None, unfinished: bool
-) -> None:
+@pytest.mark.parametrize("status", ChatStatus)
+@pytest.mark.parametrize("lease_until", [None, later(-30), later(30)])
+def test_an_earlier_chat_may_be_unfinished(stores: Stores, status: ChatStatus, lease_until: datetime | None) -> None:
     conversation_id = new_id()
-    working: dict[str, Any] = {"status": ChatStatus.RECEIVED, "lease_until": later(30)}
-    added(stores, make_chat(**working))
-    (earlier,) = added(stores, make_chat("", conversation_id, status=status, lease_until=lease_until))
-    (chat, _) = added(stores, make_chat("", conversation_id, **working), make_chat("", conversation_id, **working))
-    assert stores.chats.has_unfinished_before(conversation_id, chat.id, NOW) is unfinished
-    assert not stores.chats.has_unfinished_before(conversation_id, earlier.id, NOW)
+    added(stores, make_working_chat())
+    given: dict[str, Any] = {"status": status, "lease_owner": "me", "lease_until": lease_until}
+    earlier, between = added(
+        stores, make_chat("", conversation_id, **given), make_working_chat("", conversation_id, lease_until=None)
+    )
+    chat, _ = added(stores, *(make_working_chat("", conversation_id) for _ in range(2)))
+    unfinished = earlier if status is ChatStatus.RECEIVED else None
+    assert stores.chats.unfinished_before(chat) == (unfinished or between), "the oldest, whoever owns it"
+    assert stores.chats.unfinished_before(between) == unfinished
+    assert stores.chats.unfinished_before(earlier) is None
+
+
+def test_received_chats_that_nobody_works_on_are_found(stores: Stores) -> None:
+    def received(owner: str | None, lease_until: datetime | None) -> Chat:
+        return make_chat(status=ChatStatus.RECEIVED, lease_owner=owner, lease_until=lease_until)
+
+    free = added(
+        stores, received("a", NOW), received(None, None), received("a", later(-30)), received(None, later(-0.001))
+    )
+    added(stores, received("a", later(0.001)), received(None, later(0.001)))
+    added(stores, *(make_chat(status=status) for status in ChatStatus if status is not ChatStatus.RECEIVED))
+    assert list(stores.chats.unfinished(NOW, 9)) == free
+    assert list(stores.chats.unfinished(NOW, 3)) == free[:3]
+    assert list(stores.chats.unfinished(later(-1), 9)) == free[1:3]
 
 
 def test_lists_go_on_in_both_directions(stores: Stores) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Citation, Feedback, Timings, Tokens
+from models.callbacks import Delivery, DeliveryStatus, DeliveryTry
+from models.chats import Burst, Chat, ChatFailure, ChatOutcome, ChatStatus, Citation, Feedback, Timings, Tokens
 from models.ids import new_id
-from tests.contract.stores import NOW, Stores, at_once, later, make_chat
+from tests.contract.stores import NOW, Stores, at_once, later, make_chat, make_working_chat
 
 FAILURE = ChatFailure("provider_failed", "Tente de novo.", NOW, "Meia resp")
 OUTCOME = ChatOutcome(
@@ -30,13 +31,7 @@ def added(stores: Stores, chat: Chat) -> Chat:
 
 def working(stores: Stores, **fields: Any) -> Chat:
     """Store a chat that the attempt `me` works on for 30 s more."""
-    lease: dict[str, Any] = {
-        "status": ChatStatus.RECEIVED,
-        "lease_owner": "me",
-        "lease_until": later(30),
-        "attempts": 1,
-    }
-    return added(stores, make_chat(**{**lease, **fields}))
+    return added(stores, make_working_chat(**fields))
 
 
 def test_a_chat_comes_back_as_it_was(stores: Stores) -> None:
@@ -45,7 +40,10 @@ def test_a_chat_comes_back_as_it_was(stores: Stores) -> None:
     chat = make_chat(
         message="Olá", username="Zé", error=FAILURE, feedback=feedback, metadata=metadata, paused_until=NOW
     )
-    chat = replace(chat, citations=OUTCOME.citations, tokens=OUTCOME.tokens, timings=OUTCOME.timings)
+    tried = DeliveryTry(later(1), "evt", 503, None, 12)
+    delivery = Delivery("https://é.example/", DeliveryStatus.PENDING, "evt", 1, later(6), NOW, (tried, tried))
+    waiting: dict[str, Any] = {"burst": Burst(NOW, later(5)), "delivery": delivery, "merged_into": "c", "failures": 2}
+    chat = replace(chat, citations=OUTCOME.citations, tokens=OUTCOME.tokens, timings=OUTCOME.timings, **waiting)
     added(stores, chat)
     assert stores.chats.get(chat.id) == chat
     assert stores.chats.get(new_id()) is None
@@ -77,32 +75,31 @@ def test_of_deliveries_at_once_one_is_stored(stores: Stores) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "lease_until", "claimable"),
+    ("owner", "lease_until", "claimable"),
     [
-        (ChatStatus.FAILED, None, True),
-        (ChatStatus.INACTIVE, None, True),
-        (ChatStatus.SUPPRESSED, None, True),
-        (ChatStatus.RECEIVED, None, True),
-        (ChatStatus.RECEIVED, later(-0.001), True),
-        (ChatStatus.RECEIVED, NOW, False),
-        (ChatStatus.RECEIVED, later(0.001), False),
+        (None, None, True),
+        (None, later(30), True),
+        ("old", None, True),
+        ("old", later(-0.001), True),
+        ("old", NOW, True),
+        ("old", later(0.001), False),
     ],
 )
 def test_a_claim_needs_a_chat_nobody_works_on(
-    stores: Stores, status: ChatStatus, lease_until: datetime | None, claimable: bool
+    stores: Stores, owner: str | None, lease_until: datetime | None, claimable: bool
 ) -> None:
-    past: dict[str, Any] = {"lease_owner": "old", "error": FAILURE, "attempts": 1, "active": False}
-    chat = added(stores, make_chat(status=status, lease_until=lease_until, paused_until=NOW, **past))
+    lease: dict[str, Any] = {"status": ChatStatus.RECEIVED, "lease_owner": owner, "lease_until": lease_until}
+    past: dict[str, Any] = {"error": FAILURE, "attempts": 1, "active": False, "burst": Burst(NOW, later(5))}
+    chat = added(stores, make_chat(paused_until=NOW, **past, **lease))
     assert stores.chats.claim(chat, "me", later(30), NOW) is claimable
-    lease: dict[str, Any] = {
-        "status": ChatStatus.RECEIVED,
+    claimed: dict[str, Any] = {
         "active": True,
         "paused_until": None,
         "lease_owner": "me",
         "lease_until": later(30),
         "attempts": 2,
     }
-    assert stores.chats.get(chat.id) == (replace(chat, **lease) if claimable else chat)
+    assert stores.chats.get(chat.id) == (replace(chat, **claimed) if claimable else chat)
 
 
 def test_a_claim_needs_the_chat_as_it_was_seen(stores: Stores) -> None:
@@ -141,7 +138,8 @@ def test_an_outcome_is_written_by_the_holder(stores: Stores) -> None:
     assert not stores.chats.finish(chat.id, "another", OUTCOME)
     assert stores.chats.get(chat.id) == chat
     assert stores.chats.finish(chat.id, "me", OUTCOME)
-    written = {name: getattr(OUTCOME, name) for name in OUTCOME.__dataclass_fields__ if name != "active"}
+    unwritten = {"active", "delivery"}
+    written = {name: getattr(OUTCOME, name) for name in OUTCOME.__dataclass_fields__ if name not in unwritten}
     assert stores.chats.get(chat.id) == replace(chat, **written, lease_owner=None, lease_until=None)
     assert not stores.chats.finish(chat.id, "me", OUTCOME), "its lease is over"
 
@@ -154,6 +152,38 @@ def test_a_late_attempt_writes_nothing(stores: Stores) -> None:
     after = stores.chats.get(chat.id)
     assert after is not None and after.error == FAILURE
     assert not stores.chats.finish(new_id(), "me", OUTCOME)
+
+
+def test_failures_are_counted(stores: Stores) -> None:
+    chat = working(stores)
+    failed = replace(OUTCOME, status=ChatStatus.FAILED, error=FAILURE)
+    for times in (1, 2):
+        assert stores.chats.finish(chat.id, "me", failed)
+        after = stores.chats.get(chat.id)
+        assert after is not None
+        assert (after.failures, after.attempts) == (times, times)
+        assert stores.chats.claim(after, "me", later(30), NOW)
+    assert stores.chats.finish(chat.id, "me", OUTCOME)
+    after = stores.chats.get(chat.id)
+    assert after is not None
+    assert (after.failures, after.attempts) == (2, 3)
+
+
+def test_an_outcome_settles_the_delivery_at_once(stores: Stores) -> None:
+    tried = DeliveryTry(NOW, "evt-1", None, "callback_timeout", 10_000)
+    waiting = Delivery("https://a.example/", next_at=later(5), log=(tried,))
+    chat = working(stores, delivery=waiting)
+    pending = Delivery("https://a.example/", DeliveryStatus.PENDING, "evt-2", 0, NOW, NOW)
+    assert not stores.chats.finish(chat.id, "another", replace(OUTCOME, delivery=pending))
+    assert stores.chats.get(chat.id) == chat
+    assert stores.chats.finish(chat.id, "me", replace(OUTCOME, delivery=pending))
+    after = stores.chats.get(chat.id)
+    assert after is not None
+    assert (after.status, after.delivery) == (ChatStatus.ANSWERED, pending), "the delivery is replaced whole"
+    kept = working(stores, delivery=waiting)
+    assert stores.chats.finish(kept.id, "me", OUTCOME)
+    after = stores.chats.get(kept.id)
+    assert after is not None and after.delivery == waiting
 
 
 def test_a_take_over_wins_against_an_answer(stores: Stores) -> None:

@@ -5,7 +5,7 @@ The queries are recorded while the repositories run them, then explained.
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from models.chats import Chat, ChatFilter, ChatOutcome, ChatStatus
+from models.callbacks import Delivery
+from models.chats import Burst, Chat, ChatFilter, ChatOutcome, ChatStatus
 from models.documents import DocumentType
 from models.ids import new_id
 from models.paging import Page
@@ -27,20 +28,28 @@ from tests.contract.stores import (
     make_conversation,
     make_document,
     make_key,
+    make_letter,
     make_passage,
     make_user,
+    make_working_chat,
     opened_mongo,
     stores_over,
 )
 
-CHAT: Chat = make_chat(status=ChatStatus.RECEIVED, lease_owner="me")
+DELIVERY = Delivery("https://a.example/", next_at=NOW)
+CHAT: Chat = make_working_chat(burst=Burst(NOW, NOW), delivery=DELIVERY, lease_until=None)
+MERGED = make_chat(CHAT.assistant_id, CHAT.conversation_id, status=ChatStatus.MERGED, merged_into=CHAT.id)
+LETTER = make_letter()
 ONE, TWO = CHAT.assistant_id, new_id()
 USER, ASSISTANT = make_user("a@example.com", founder=True), make_assistant()
 CONVERSATION, DOCUMENT = make_conversation(ONE), make_document(ONE, "a")
 AFTER = Page(limit=5, after=CHAT.id)
 OUTCOME = ChatOutcome(ChatStatus.ANSWERED)
+UNFINISHED = "conversation_id status id"
 PASSAGES = "assistant_id document_id revision position"
 VECTORS = "assistant_id document_id model digest"
+LETTERS = "letter"
+"""The index of a letter's id, which is the primary key in SQLite and a field beside it in MongoDB."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,19 @@ WAYS = {
     "claim": Way(lambda s: s.chats.claim(CHAT, "me", NOW, NOW), "id"),
     "renew": Way(lambda s: s.chats.renew([CHAT.id, new_id()], "me", NOW), "id"),
     "finish": Way(lambda s: s.chats.finish(CHAT.id, "me", OUTCOME), "id"),
-    "unfinished": Way(
-        lambda s: s.chats.has_unfinished_before(CHAT.conversation_id, CHAT.id, NOW), "status lease_until"
+    "unfinished before": Way(lambda s: s.chats.unfinished_before(CHAT), UNFINISHED),
+    "unfinished before one without a burst": Way(
+        lambda s: s.chats.unfinished_before(replace(CHAT, burst=None)), UNFINISHED
     ),
+    "later in a burst": Way(lambda s: s.chats.later_in_burst(CHAT), UNFINISHED),
+    "earlier in a burst": Way(lambda s: s.chats.earlier_in_burst(CHAT), UNFINISHED),
+    "leave a burst": Way(lambda s: s.chats.leave_burst(CHAT.id, "me"), "id"),
+    "merge": Way(lambda s: s.chats.merge(CHAT, new_id(), DELIVERY), "id"),
+    "merged": Way(lambda s: s.chats.merged_into(CHAT.conversation_id, CHAT.id), "merged_into id"),
+    "unfinished": Way(lambda s: s.chats.unfinished(NOW, 5), "status lease_until"),
+    "requeue a chat": Way(lambda s: s.chats.requeue(CHAT, NOW), "id"),
+    "undelivered": Way(lambda s: s.chats.undelivered(NOW, 5), "delivery.next_at id"),
+    "delivery": Way(lambda s: s.chats.change_delivery(CHAT.id, DELIVERY, DELIVERY), "id"),
     "history": Way(lambda s: s.chats.history(CHAT.conversation_id, CHAT.id, 5), "conversation_id id"),
     "newest": Way(lambda s: s.chats.newest(CHAT.conversation_id), "conversation_id id"),
     "chats of an assistant": Way(lambda s: s.chats.list(ChatFilter((ONE,)), AFTER), "assistant_id id"),
@@ -122,11 +141,14 @@ WAYS = {
     "vectors to keep": Way(lambda s: s.vectors.keep(ONE, DOCUMENT.id, "m", ["1"]), VECTORS),
     "vectors of a document": Way(lambda s: s.vectors.delete_of_document(ONE, DOCUMENT.id), VECTORS),
     "vectors of an assistant": Way(lambda s: s.vectors.delete_of_assistant(ONE), VECTORS),
+    "dead letter": Way(lambda s: s.dead_letters.get(LETTER.id), LETTERS),
+    "more dead letters": Way(lambda s: s.dead_letters.list(Page(5, LETTER.id)), LETTERS),
+    "dead letter to delete": Way(lambda s: s.dead_letters.delete(LETTER.id), LETTERS),
 }
-EITHER_INDEX = {"delete chats", "unfinished", "chats of many assistants"}
+EITHER_INDEX = {"delete chats", "chats of many assistants"}
 """Where several indexes serve equally: only that there is one is asked."""
 
-BY_IDS = {"unfinished documents", "without embeddings", "more without embeddings"}
+BY_IDS = {"unfinished", "unfinished documents", "without embeddings", "more without embeddings"}
 """Where MongoDB may walk the ids too: with few documents, their being in the order asked for decides."""
 
 
@@ -136,9 +158,11 @@ def fill(stores: Stores) -> None:
     stores.assistants.add(ASSISTANT)
     stores.conversations.find_or_add(CONVERSATION)
     stores.chats.add(CHAT)
+    stores.chats.add(MERGED)
     stores.documents.add(DOCUMENT)
     stores.passages.add([make_passage(ONE, DOCUMENT.id, 0)])
     stores.vectors.add(ONE, DOCUMENT.id, "m", {"0": b"0"})
+    stores.dead_letters.add(LETTER)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -182,6 +206,12 @@ def test_sqlite_reads_lists_in_the_order_of_an_index(tmp_path: Path, after: str 
         for chats in (ChatFilter(), ChatFilter((ONE,)), ChatFilter(None, CHAT.conversation_id)):
             stores.chats.list(chats, page)
         stores.chats.list(ChatFilter(status=ChatStatus.FAILED, channel_id="x", text="y"), page)
+        stores.chats.unfinished_before(CHAT)
+        stores.chats.later_in_burst(CHAT)
+        stores.chats.earlier_in_burst(CHAT)
+        stores.chats.merged_into(CHAT.conversation_id, CHAT.id)
+        stores.chats.undelivered(NOW, 5)
+        stores.dead_letters.list(page)
         stores.documents.list(None, DocumentType.RAG, page)
         stores.documents.builds(ONE)
         stores.documents.without_embeddings("m", after, 5)
@@ -215,7 +245,11 @@ def _sqlite_index(fields: str) -> str:
         "assistant_id id": "_assistant ",
         "assistant_id type filename": "documents_name",
         "assistant_id type id build embeddings_model": "documents_builds ",
-        "status lease_until": "documents_lease ",
+        "status lease_until": "_lease ",
+        UNFINISHED: "chats_unfinished ",
+        "merged_into id": "chats_merged ",
+        "delivery.next_at id": "chats_delivery ",
+        LETTERS: "(id",
         "type embeddings_model id": "documents_embeddings ",
         PASSAGES: "passages_build ",
         VECTORS: "sqlite_autoindex_vectors_1 ",
@@ -255,7 +289,7 @@ def test_mongo_uses_the_index(mongo_uri: str, name: str) -> None:
     SecantusDB explains a scan as soon as a filter holds a field beyond the index, or `$in` with a range, and takes the
     first index with the leading field: there the fields of the index are asked for, one assistant at a time.
     """
-    wanted = ["_id" if part == "id" else part for part in WAYS[name].index.split()]
+    wanted = [{"id": "_id", LETTERS: "id"}.get(part, part) for part in WAYS[name].index.split()]
     whole = mongo_uri == MONGODB_TEST_URI
     with recorded(mongo_uri) as (stores, recorder), closing(MongoClient[dict[str, Any]](mongo_uri)) as client:
         WAYS[name].run(stores)
@@ -289,7 +323,7 @@ def _queries(command: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _reduced(query: dict[str, Any], fields: list[str]) -> dict[str, Any]:
     """Return the query with only the index's fields in its filter, and of those only what SecantusDB explains."""
-    unequal = ({"$ne"}, {"$gt"})
+    unequal = ({"$ne"}, {"$gt"}, {"$not"})
     kept = {
         name: value
         for name, value in query["filter"].items()

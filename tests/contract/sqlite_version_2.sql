@@ -1,0 +1,28 @@
+-- The embedded store as its second version made it; PRAGMA user_version = 2.
+CREATE TABLE users (id TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, email AS (json_extract(body, '$.email')) VIRTUAL, founder AS (json_extract(body, '$.founder')) VIRTUAL);
+CREATE TABLE assistants (id TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, owner_id AS (json_extract(body, '$.owner_id')) VIRTUAL);
+CREATE TABLE conversations (id TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, assistant_id AS (json_extract(body, '$.assistant_id')) VIRTUAL, message_service AS (json_extract(body, '$.channel.message_service')) VIRTUAL, channel_id AS (json_extract(body, '$.channel.id')) VIRTUAL, last_message_at AS (json_extract(body, '$.last_message_at')) VIRTUAL);
+CREATE TABLE chats (id TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, assistant_id AS (json_extract(body, '$.assistant_id')) VIRTUAL, conversation_id AS (json_extract(body, '$.conversation_id')) VIRTUAL, dedupe_key AS (json_extract(body, '$.dedupe_key')) VIRTUAL, status AS (json_extract(body, '$.status')) VIRTUAL, attempts AS (json_extract(body, '$.attempts')) VIRTUAL, lease_owner AS (json_extract(body, '$.lease_owner')) VIRTUAL, lease_until AS (json_extract(body, '$.lease_until')) VIRTUAL, active AS (json_extract(body, '$.active')) VIRTUAL, paused_until AS (json_extract(body, '$.paused_until')) VIRTUAL, message_service AS (json_extract(body, '$.channel.message_service')) VIRTUAL, channel_id AS (json_extract(body, '$.channel.id')) VIRTUAL, message AS (json_extract(body, '$.message')) VIRTUAL, response AS (json_extract(body, '$.response')) VIRTUAL);
+CREATE TABLE documents (id TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, assistant_id AS (json_extract(body, '$.assistant_id')) VIRTUAL, type AS (json_extract(body, '$.type')) VIRTUAL, filename AS (json_extract(body, '$.filename')) VIRTUAL, revision AS (json_extract(body, '$.revision')) VIRTUAL, status AS (json_extract(body, '$.status')) VIRTUAL, build AS (json_extract(body, '$.build')) VIRTUAL, embeddings_model AS (json_extract(body, '$.embeddings_model')) VIRTUAL, lease_owner AS (json_extract(body, '$.lease_owner')) VIRTUAL, lease_until AS (json_extract(body, '$.lease_until')) VIRTUAL);
+CREATE TABLE passages (id TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, assistant_id AS (json_extract(body, '$.assistant_id')) VIRTUAL, document_id AS (json_extract(body, '$.document_id')) VIRTUAL, revision AS (json_extract(body, '$.revision')) VIRTUAL, position AS (json_extract(body, '$.position')) VIRTUAL);
+CREATE UNIQUE INDEX users_email ON users (email);
+CREATE UNIQUE INDEX users_founder ON users (founder) WHERE founder = 1;
+CREATE INDEX assistants_owner ON assistants (owner_id, id);
+CREATE TABLE assistant_keys (sha256 TEXT PRIMARY KEY, assistant_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX assistant_keys_assistant ON assistant_keys (assistant_id);
+CREATE UNIQUE INDEX conversations_channel ON conversations (assistant_id, message_service, channel_id);
+CREATE INDEX conversations_channel_id ON conversations (channel_id);
+CREATE INDEX conversations_recent ON conversations (assistant_id, last_message_at, id);
+CREATE INDEX conversations_recent_of_all ON conversations (last_message_at, id);
+CREATE UNIQUE INDEX chats_dedupe ON chats (assistant_id, dedupe_key);
+CREATE INDEX chats_conversation ON chats (conversation_id, id);
+CREATE INDEX chats_assistant ON chats (assistant_id, id);
+CREATE INDEX chats_lease ON chats (status, lease_until);
+CREATE UNIQUE INDEX documents_name ON documents (assistant_id, type, filename);
+CREATE INDEX documents_assistant ON documents (assistant_id, id);
+CREATE INDEX documents_builds ON documents (assistant_id, type, id, build, embeddings_model);
+CREATE INDEX documents_lease ON documents (status, lease_until);
+CREATE INDEX documents_embeddings ON documents (id, embeddings_model) WHERE type = 'rag' AND build <> '';
+CREATE INDEX passages_build ON passages (assistant_id, document_id, revision, position);
+CREATE TABLE vectors (assistant_id TEXT NOT NULL, document_id TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (assistant_id, document_id, model, digest));
+PRAGMA user_version = 2;
