@@ -1,4 +1,4 @@
-"""Operations: is it alive, is it ready, what is it, how is it doing."""
+"""Operations: is it alive, is it ready, what is it, how is it doing, what has it given up."""
 
 import hmac
 from typing import Any
@@ -6,11 +6,15 @@ from typing import Any
 from flask import Response, current_app
 
 from models.errors import NotFound, Unauthenticated
-from routes.access import bearer, metrics, services
+from models.jobs import DeadLetter
+from models.paging import Page
+from routes.access import bearer, caller, metrics, services, signed_in
+from routes.paging import page_headers
 from routes.parsing import Blueprint
-from routes.schemas.ops import HealthSchema, ReadinessSchema, VersionSchema
+from routes.schemas.base import PageQuery
+from routes.schemas.ops import DeadLetterSchema, HealthSchema, JobSchema, ReadinessSchema, VersionSchema
 
-blueprint = Blueprint("ops", __name__, description="Health, version and metrics")
+blueprint = Blueprint("ops", __name__, description="Health, version, metrics and dead letters")
 
 
 @blueprint.get("/healthz")
@@ -47,3 +51,29 @@ def exposition() -> Response:
     if not hmac.compare_digest((bearer() or "").encode(), token.encode()):
         raise Unauthenticated("Send METRICS_TOKEN as Authorization: Bearer <token>.", code="token_invalid")
     return Response(metrics().exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@blueprint.get("/ops/deadletters")
+@signed_in
+@blueprint.arguments(PageQuery, location="query")
+@blueprint.response(200, DeadLetterSchema(many=True))
+def dead_letters(query: dict[str, Page]) -> Any:
+    """List the jobs that failed too often, newest first; only for admins."""
+    listing = services().dead_letters.list(caller(), query["page"])
+    return listing.items, page_headers(listing, query["page"])
+
+
+@blueprint.post("/ops/deadletters/retry/<letter_id>")
+@signed_in
+@blueprint.response(202, JobSchema)
+def retry_dead_letter(letter_id: str) -> DeadLetter:
+    """Run a job again that failed too often; only for admins."""
+    return services().dead_letters.rerun(caller(), letter_id)
+
+
+@blueprint.delete("/ops/deadletters/delete/<letter_id>")
+@signed_in
+@blueprint.response(204)
+def delete_dead_letter(letter_id: str) -> None:
+    """Delete a job that failed too often, undone; only for admins."""
+    services().dead_letters.delete(caller(), letter_id)

@@ -12,9 +12,12 @@ different, and what dramatiq 2.2.1 does instead:
   never seen again.
 - A consumer hands back what it has fetched when it is closed, and fetches nothing more while it is drained. Both are
   left to the end of the heartbeat.
+- A message that has failed waits for its next try in the sorted set, moved there by one script. It is enqueued anew and
+  then acknowledged, so that whoever dies between the two leaves it twice.
 - Whoever only enqueues has no heartbeat, so that the heartbeats are the workers.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -61,6 +64,25 @@ end
 """
 """KEYS: delayed, queue. ARGV: bell."""
 
+_NOTE = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
+    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
+"""KEYS: messages. ARGV: message id, message."""
+
+_PUT_BACK = """
+if redis.call('SREM', KEYS[1], ARGV[1]) == 1 then
+    local time = redis.call('TIME')
+    redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+    redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3], ARGV[1])
+end
+"""
+"""KEYS: acknowledgements, messages, delayed. ARGV: message id, message, milliseconds to wait.
+
+What this process has not fetched, or no longer, belongs to another by now: nothing is done.
+"""
+
 
 class JobBroker(RedisBroker):
     """Keep messages in Redis for workers of any process.
@@ -84,6 +106,8 @@ class JobBroker(RedisBroker):
         self.draining = threading.Event()
         self._add = producer.register_script(_ENQUEUE)
         self._move_due = worker.register_script(_MOVE_DUE)
+        self._note = worker.register_script(_NOTE)
+        self._put_back = worker.register_script(_PUT_BACK)
 
     @property
     def bell(self) -> str:
@@ -132,6 +156,23 @@ class JobBroker(RedisBroker):
         queue = self.key(queue_name)
         self._move_due(keys=[f"{queue}.delayed", queue], args=[self.bell])
 
+    def note(self, message: MessageProxy) -> None:
+        """Store a message's options as they are now; when Redis does not answer, go on without."""
+        with contextlib.suppress(RedisError):
+            self._note(keys=[f"{self.key(message.queue_name)}.msgs"], args=[_identity(message), message.encode()])
+
+    def put_back(self, message: MessageProxy) -> None:
+        """Move a fetched message to those for later, by its option `pause`, in milliseconds.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        queue = self.key(message.queue_name)
+        self._put_back(
+            keys=[self.acknowledgements(message.queue_name), f"{queue}.msgs", f"{queue}.delayed"],
+            args=[_identity(message), message.encode(), message.options["pause"]],
+        )
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 250) -> "JobConsumer":
         """Return what fetches up to `prefetch` messages at once and is heard of every `timeout` milliseconds."""
         return JobConsumer(self, queue_name, prefetch, timeout / 1000)
@@ -171,8 +212,11 @@ class JobConsumer(Consumer):
         self._settle(self._broker.do_ack, [message])
 
     def nack(self, message: MessageProxy) -> None:
-        """Move a message to the dead letters."""
-        self._settle(self._broker.do_nack, [message])
+        """Put a message that has failed back for later; one without a pause is none of ours: dramatiq buries it."""
+        if "pause" in message.options:
+            self._settle(lambda *_: self._broker.put_back(message), [message])
+        else:
+            self._settle(self._broker.do_nack, [message])
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Hand messages back for others."""

@@ -10,14 +10,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models.errors import OrquestraError
+from models.jobs import DeadLetter
 from repositories.redis.database import PREFIX, RedisDatabase, redis_errors
 from repositories.redis.job_broker import JobBroker
+from repositories.redis.job_retries import JobFailed, JobRetries, RetryPolicy, UnknownJob
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT = 2.0
 _LOOK_EVERY_MS = 250
 _QUEUE = "default"
 _ACTOR = "job"
+_RETRIES = RetryPolicy()
 
 
 class RedisJobs:
@@ -30,6 +33,7 @@ class RedisJobs:
         namespace: what every key begins with; queues with different ones know nothing of each other.
         heartbeat_seconds: the jobs of a process that is silent for so long are given to others.
         close_within: how many seconds `close` waits for the jobs that run.
+        retries: when a job that fails is done again.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class RedisJobs:
         namespace: str = f"{PREFIX}jobs",
         heartbeat_seconds: float = 15.0,
         close_within: float = 10.0,
+        retries: RetryPolicy = _RETRIES,
     ) -> None:
         self._database = RedisDatabase(url)
         self._client = Redis.from_url(
@@ -51,6 +56,7 @@ class RedisJobs:
         self._broker = JobBroker(self._database.client, self._client, namespace, heartbeat_seconds)
         self._heartbeat_seconds = heartbeat_seconds
         self._close_within = close_within
+        self._retries = retries
         self._handlers: Mapping[str, Callable[[str], None]] = {}
         self._worker: Worker | None = None
 
@@ -64,13 +70,17 @@ class RedisJobs:
         with redis_errors():
             self._broker.enqueue(message, delay=round(delay * 1000))
 
-    def start(self, handlers: Mapping[str, Callable[[str], None]], threads: int) -> None:
+    def start(
+        self, handlers: Mapping[str, Callable[[str], None]], threads: int, bury: Callable[[DeadLetter], None]
+    ) -> None:
         """Run jobs in so many threads from now on, whether or not Redis answers yet.
 
         Args:
-            handlers: name of a job -> what does it. What it raises is logged, and ends that job and nothing else.
+            handlers: name of a job -> what does it. Whatever it raises is logged, and the job is done again later.
+            bury: stores a job that has failed too often; while it raises, the job is kept in the queue.
         """
         self._handlers = handlers
+        self._broker.add_middleware(JobRetries(self._retries, self._broker.note, bury))
         Actor(self._run, broker=self._broker, actor_name=_ACTOR, queue_name=_QUEUE, priority=0, options={})
         self._worker = Worker(self._broker, worker_timeout=_LOOK_EVERY_MS, worker_threads=threads)
         self._worker.queue_prefetch = threads  # a job that no thread here can begin is for another process
@@ -117,9 +127,10 @@ class RedisJobs:
         """Do a job; of what is no error of ours dramatiq logs the traceback."""
         handler = self._handlers.get(job)
         if handler is None:
-            _LOG.warning("A job was dropped, %s is unknown here. Is another version running beside this one?", job)
-            return
+            _LOG.warning("The job %s waits, it is unknown here. Is another version running beside this one?", job)
+            raise UnknownJob
         try:
             handler(argument)
         except OrquestraError as error:
             _LOG.warning("The job %s failed: %s", job, type(error).__name__, extra={"code": error.code})
+            raise JobFailed((error.code, error.detail)) from error

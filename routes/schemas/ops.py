@@ -2,6 +2,8 @@
 
 from marshmallow import Schema, fields
 
+from routes.schemas.base import Timestamp
+
 
 class HealthSchema(Schema):
     """Liveness."""
@@ -24,3 +26,21 @@ class VersionSchema(Schema):
 
     name = fields.String()
     version = fields.String()
+
+
+class JobSchema(Schema):
+    """A job that was asked for."""
+
+    job = fields.String()
+    argument = fields.String()
+
+
+class DeadLetterSchema(JobSchema):
+    """A job that failed too often: `code` and `detail` are of its last failure."""
+
+    _id = fields.String(attribute="id")
+    tries = fields.Integer()
+    code = fields.String()
+    detail = fields.String()
+    askedAt = Timestamp(attribute="asked_at")
+    diedAt = Timestamp(attribute="died_at")

@@ -1,0 +1,63 @@
+"""The queues of jobs: one for each kind, so that slow jobs never hold quick ones up."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from models.jobs import DeadLetter
+from repositories.redis.database import PREFIX
+from repositories.redis.jobs import RedisJobs
+from services.callbacks import RESEND_CALLBACK
+from services.embedding import EMBED_DOCUMENT
+from services.indexing import INDEX_DOCUMENT
+from services.jobs import JobProbe, JobRouter
+from services.nudges import ANSWER_CHAT, SEND_CALLBACK
+from settings import Settings
+
+KINDS = {
+    INDEX_DOCUMENT: "documents",
+    EMBED_DOCUMENT: "documents",
+    ANSWER_CHAT: "answers",
+    SEND_CALLBACK: "callbacks",
+    RESEND_CALLBACK: "callbacks",
+}
+"""Name of a job -> the queue that it waits in."""
+
+
+@dataclass(frozen=True)
+class Queues:
+    """The queues of one store.
+
+    Attributes:
+        jobs: takes a job of any kind.
+        probe: tells how all of them are doing.
+    """
+
+    kinds: Mapping[str, RedisJobs]
+    jobs: JobRouter
+    probe: JobProbe
+
+    def start(
+        self, handlers: Mapping[str, Callable[[str], None]], settings: Settings, bury: Callable[[DeadLetter], None]
+    ) -> None:
+        """Run jobs in threads of this process, unless the settings leave them to others."""
+        if not settings.job_threads:
+            return
+        for kind, queue in self.kinds.items():
+            threads = settings.job_threads if kind == "documents" else settings.callback_threads
+            queue.start({job: do for job, do in handlers.items() if KINDS[job] == kind}, threads, bury)
+
+    def close(self) -> None:
+        """Take no new job, wait a while for those that run, hand back the others: all queues at the same time."""
+        with ThreadPoolExecutor(len(self.kinds)) as pool:
+            for closed in [pool.submit(queue.close) for queue in self.kinds.values()]:
+                closed.result()
+
+
+def open_queues(settings: Settings, redis_url: str) -> Queues:
+    """Return the queues of this store's jobs: a worker on another store would not know what they are about."""
+    store = settings.mongodb_database if settings.mongodb_uri else str(settings.data_dir.resolve())
+    kinds = {
+        kind: RedisJobs(redis_url, namespace=f"{PREFIX}jobs:{store}:{kind}") for kind in dict.fromkeys(KINDS.values())
+    }
+    return Queues(kinds, JobRouter({job: kinds[kind] for job, kind in KINDS.items()}), JobProbe(kinds))
