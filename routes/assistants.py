@@ -8,12 +8,7 @@ from models.assistants import Assistant
 from routes.access import caller, services, signed_in
 from routes.paging import page_headers
 from routes.parsing import Blueprint
-from routes.schemas.assistants import (
-    AssistantChangesSchema,
-    AssistantSchema,
-    NewAssistantSchema,
-    RotateKeySchema,
-)
+from routes.schemas.assistants import AssistantChangesSchema, AssistantSchema, NewAssistantSchema, RotationSchema
 from routes.schemas.base import PageQuery
 
 blueprint = Blueprint("assistants", __name__, url_prefix="/assistants", description="Assistants and their API keys")
@@ -66,13 +61,27 @@ def delete(assistant_id: str) -> None:
 
 @blueprint.post("/rotateKey/<assistant_id>")
 @signed_in
-@blueprint.arguments(RotateKeySchema)
+@blueprint.arguments(RotationSchema)
 @blueprint.response(200, AssistantSchema)
 def rotate_key(data: dict[str, Any], assistant_id: str) -> Any:
     """Give an assistant a new key; the current one works until the grace ends."""
     return _shown(services().assistants.rotate_key(caller(), assistant_id, **data))
 
 
+@blueprint.post("/rotateWebhookSecret/<assistant_id>")
+@signed_in
+@blueprint.arguments(RotationSchema)
+@blueprint.response(200, AssistantSchema)
+def rotate_webhook_secret(data: dict[str, Any], assistant_id: str) -> Any:
+    """Give an assistant a new webhook secret; callbacks carry both signatures until the grace ends."""
+    return _shown(services().assistants.rotate_webhook_secret(caller(), assistant_id, **data))
+
+
 def _shown(assistant: Assistant) -> dict[str, Any]:
-    """Return what the schema needs: the assistant and its key in clear."""
-    return {**vars(assistant), "api_key": services().assistants.revealed_key(assistant)}
+    """Return what the schema needs: the assistant and its secrets in clear."""
+    held = services().assistants
+    return {
+        **vars(assistant),
+        "api_key": held.revealed_key(assistant),
+        "webhook_secret": held.webhook_secret(assistant),
+    }

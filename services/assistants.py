@@ -27,6 +27,7 @@ from services.ports import (
     UserRepository,
     VectorRepository,
 )
+from services.webhook_secrets import WebhookSecrets
 
 logger = logging.getLogger("orquestra.assistants")
 
@@ -59,6 +60,7 @@ class AssistantService:
         users: UserRepository,
         belongings: AssistantBelongings,
         keys: ApiKeys,
+        webhooks: WebhookSecrets,
         limiter: RateLimiter,
         providers: Collection[str],
         messages_per_minute: int,
@@ -67,6 +69,7 @@ class AssistantService:
         self._users = users
         self._belongings = belongings
         self._keys = keys
+        self._webhooks = webhooks
         self._limiter = limiter
         self._providers = providers
         self._messages_per_minute = messages_per_minute
@@ -111,10 +114,7 @@ class AssistantService:
         owner = str(changes.get("owner_id", current.owner_id))
         if owner != current.owner_id:
             self._check_owner(caller, owner)
-        updated = self._assistants.update(assistant_id, changes, now())
-        if updated is None:
-            raise NotFound(f"There is no assistant {assistant_id!r}.")
-        return updated
+        return self._changed(assistant_id, changes)
 
     def delete(self, caller: Principal, assistant_id: str) -> None:
         """Delete an assistant with its documents, conversations and chats.
@@ -161,6 +161,22 @@ class AssistantService:
             )
         return self._ownership.assistant(caller, assistant_id)
 
+    def rotate_webhook_secret(self, caller: Principal, assistant_id: str, grace_seconds: int) -> Assistant:
+        """Give an assistant a new webhook secret; until the grace ends, callbacks are signed with the one before too.
+
+        The secret follows from the version, so two rotations at once are one, and both callers read the same secret.
+        """
+        assistant, at = self._ownership.assistant(caller, assistant_id), now()
+        changes = {
+            "webhook_version": assistant.webhook_version + 1,
+            "webhook_grace_until": at + timedelta(seconds=grace_seconds) if grace_seconds else None,
+        }
+        return self._changed(assistant_id, changes)
+
+    def webhook_secret(self, assistant: Assistant) -> str:
+        """Return the secret that the receivers of an assistant's callbacks check signatures with."""
+        return self._webhooks.current(assistant)
+
     def revealed_key(self, assistant: Assistant) -> str | None:
         """Return the current key in clear, None if the server's secret has changed since it was made."""
         return self._keys.reveal(assistant.keys[0])
@@ -185,6 +201,12 @@ class AssistantService:
             )
         self._count(assistant)
         return assistant
+
+    def _changed(self, assistant_id: str, changes: Mapping[str, object]) -> Assistant:
+        changed = self._assistants.update(assistant_id, changes, now())
+        if changed is None:
+            raise NotFound(f"There is no assistant {assistant_id!r}.")
+        return changed
 
     def _count(self, assistant: Assistant) -> None:
         limit = assistant.messages_per_minute

@@ -5,16 +5,28 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from routes.schemas.base import Text, Timestamp, is_object_id, not_blank
+from services.callback_urls import check_host_rule
 
 _IGNORED = frozenset(
-    {"id", "api_key", "created_at", "updated_at", "version", "voice", "debounce_seconds", "tools", "routing"}
-)
+    {
+        "id", "api_key", "created_at", "updated_at", "version", "voice", "tools", "routing",
+        "webhook_secret", "webhook_grace_until",
+    }
+)  # fmt: skip
+_MOST_HOSTS = 50
 
 
 def _not_yet(value: Any) -> None:
     """Take what an assistant shows, and refuse what this version cannot do."""
     if value not in (None, 0, [], {}):
         raise ValidationError("Not available in this version; leave it as it is.")
+
+
+def _is_host_rule(rule: str) -> None:
+    try:
+        check_host_rule(rule)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
 
 
 class NewAssistantSchema(Schema):
@@ -41,8 +53,9 @@ class AssistantChangesSchema(Schema):
         ),
     )
     messages_per_minute = fields.Integer(allow_none=True, strict=True, validate=validate.Range(0, 1_000_000))
+    debounce_seconds = fields.Float(validate=validate.Range(0, 30))
+    callback_hosts = fields.List(Text(validate=_is_host_rule), validate=validate.Length(max=_MOST_HOSTS))
     voice = fields.Raw(allow_none=True, validate=_not_yet)
-    debounce_seconds = fields.Raw(validate=_not_yet)
     tools = fields.Raw(validate=_not_yet)
     routing = fields.Raw(allow_none=True, validate=_not_yet)
     id = fields.Raw(data_key="_id")
@@ -50,6 +63,8 @@ class AssistantChangesSchema(Schema):
     created_at = fields.Raw(data_key="createdAt")
     updated_at = fields.Raw(data_key="updatedAt")
     version = fields.Raw()
+    webhook_secret = fields.Raw()
+    webhook_grace_until = fields.Raw(allow_none=True)
 
     @post_load
     def keep_what_changes(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -57,8 +72,8 @@ class AssistantChangesSchema(Schema):
         return {name: value for name, value in data.items() if name not in _IGNORED}
 
 
-class RotateKeySchema(Schema):
-    """How long the current key works on after a rotation."""
+class RotationSchema(Schema):
+    """How long the current key or secret goes on after a rotation."""
 
     grace_seconds = fields.Integer(load_default=86_400, strict=True, validate=validate.Range(0, 30 * 86_400))
 
@@ -82,7 +97,14 @@ class AssistantSchema(Schema):
     history_turns = fields.Integer()
     language = fields.String(allow_none=True)
     messages_per_minute = fields.Integer(allow_none=True)
+    debounce_seconds = fields.Float()
+    callback_hosts = fields.List(
+        fields.String(), metadata={"description": "where answers may be posted to: `example.com`, `*.example.com:8443`"}
+    )
+    webhook_secret = fields.String(metadata={"description": "checks the signatures of callbacks"})
+    webhook_grace_until = Timestamp(
+        allow_none=True, metadata={"description": "until when callbacks are signed with the secret before as well"}
+    )
     voice = fields.Constant(None, allow_none=True)
-    debounce_seconds = fields.Constant(0)
     tools: fields.Constant[list[str]] = fields.Constant([])
     routing = fields.Constant(None, allow_none=True)
