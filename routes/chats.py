@@ -13,12 +13,14 @@ from routes.metrics import Metrics
 from routes.paging import page_headers
 from routes.parsing import Blueprint
 from routes.requests import request_id
+from routes.room import in_room, new_deadline
 from routes.schemas.chats import (
     ChannelAnswerSchema,
     ChannelMessageSchema,
     ChatQuery,
     ChatSchema,
     DeactivateSchema,
+    DeliveryTrySchema,
     FeedbackSchema,
     ReplySchema,
     SwitchedSchema,
@@ -34,14 +36,20 @@ REPLAYED = "Idempotent-Replayed"
 @with_api_key
 @blueprint.arguments(ChannelMessageSchema)
 @blueprint.response(200, ChannelAnswerSchema)
+@blueprint.alt_response(202, schema=ChannelAnswerSchema, description="its outcome goes to callback_url")
 @blueprint.doc(
     parameters=[{"in": "header", "name": "Idempotency-Key", "schema": {"type": "string", "maxLength": 256}}],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
+@in_room(when=lambda data: not data.get("callback_url"))
 def send_message(data: dict[str, Any]) -> Any:
-    """Take a person's message from a channel and give its one answer, whole or as server-sent events."""
+    """Take a person's message from a channel and give its one answer: whole, as server-sent events, or by callback."""
     message = inbound(data, calling_assistant(), _idempotency_key())
-    deadline = services().conversations.new_deadline()
+    if message.callback_url is not None:
+        chat, replayed = services().conversations.accept(message)
+        place = {"Location": url_for("chats.get", reference=chat.id)}
+        return chat, 202, {**place, REPLAYED: "true"} if replayed else place
+    deadline = new_deadline()
     events = services().conversations.answer(message, deadline)
     if data["stream"] or request.accept_mimetypes.best == "text/event-stream":
         headers: dict[str, str] = {}
@@ -63,6 +71,14 @@ def send_message(data: dict[str, Any]) -> Any:
 def get(reference: str) -> Any:
     """Return a chat by its id, or a channel's newest chat by the channel's id."""
     return services().chats.get(caller(), reference)
+
+
+@blueprint.get("/deliveries/<chat_id>")
+@signed_in
+@blueprint.response(200, DeliveryTrySchema(many=True))
+def deliveries(chat_id: str) -> Any:
+    """List the tries at delivering a chat's outcome to its `callback_url`, newest first."""
+    return list(services().callbacks.log(caller(), chat_id))  # Flask takes a tuple for body, status and headers
 
 
 @blueprint.get("/list")
@@ -122,9 +138,10 @@ def reply(data: dict[str, str], reference: str) -> Any:
 @blueprint.post("/retry/<reference:reference>")
 @signed_in
 @blueprint.response(200, ChatSchema)
+@in_room()
 def retry(reference: str) -> Any:
     """Ask the model again for a chat without an answer."""
-    deadline = services().conversations.new_deadline()
+    deadline = new_deadline()
     return _last(services().chats.retry(caller(), reference, deadline), metrics()).chat
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from services.assistants import AssistantService
 from services.auth import AuthService
+from services.callbacks import CallbackService
 from services.chats import ChatService
 from services.conversations import ConversationService
+from services.dead_letters import DeadLetterService
 from services.documents import DocumentService
 from services.health import HealthService
 from services.viewer import ConversationViewer
@@ -24,7 +26,9 @@ class Services:
     assistants: AssistantService
     documents: DocumentService
     conversations: ConversationService
+    callbacks: CallbackService
     chats: ChatService
     viewer: ConversationViewer
+    dead_letters: DeadLetterService
     health: HealthService
     close: Callable[[], None]

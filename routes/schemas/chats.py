@@ -4,14 +4,16 @@ import json
 from datetime import datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates
+from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates, validates_schema
 
 from models.answers import Inbound
 from models.assistants import Assistant
+from models.callbacks import DeliveryStatus
 from models.chats import ChatFilter, ChatStatus
 from models.clock import now
 from models.conversations import Channel
 from routes.schemas.base import PageQuery, Text, Timestamp, answering_now, is_object_id, not_blank
+from services.callback_urls import check_callback_url
 
 _METADATA_ITEMS = 50
 _METADATA_BYTES = 8_000
@@ -28,6 +30,7 @@ class ChannelMessageSchema(Schema):
     active = fields.Boolean(load_default=True)
     message_id = Text(load_default=None, allow_none=True, validate=validate.Length(1, 256))
     stream = fields.Boolean(load_default=False)
+    callback_url = Text(load_default=None, allow_none=True, validate=validate.Length(1, 2048))
     metadata = fields.Dict(keys=fields.String(), load_default=dict)
 
     @validates("metadata")
@@ -40,9 +43,21 @@ class ChannelMessageSchema(Schema):
         if len(value) > _METADATA_ITEMS or size > _METADATA_BYTES:
             raise ValidationError(f"At most {_METADATA_ITEMS} entries and {_METADATA_BYTES} bytes of JSON.")
 
+    @validates_schema
+    def check_callback(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse a message whose sender both waits and does not."""
+        if data["callback_url"] is not None and data["stream"]:
+            raise ValidationError("Send either callback_url or stream, not both.", "callback_url")
+
 
 def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | None) -> Inbound:
-    """Build the message from a loaded ChannelMessageSchema; the header means the same as `message_id`."""
+    """Build the message from a loaded ChannelMessageSchema; the header means the same as `message_id`.
+
+    Raises:
+        Invalid: code `callback_not_allowed`.
+    """
+    if data["callback_url"] is not None:
+        check_callback_url(data["callback_url"], assistant.callback_hosts)
     return Inbound(
         assistant=assistant,
         channel=Channel(data["id"], data["message_service"]),
@@ -50,6 +65,7 @@ def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | N
         username=data["username"],
         message_id=data["message_id"] or idempotency_key or None,
         active=data["active"],
+        callback_url=data["callback_url"],
         metadata=data["metadata"],
     )
 
@@ -155,6 +171,25 @@ class StoredFeedbackSchema(Schema):
     at = Timestamp()
 
 
+class CallbackSchema(Schema):
+    """Where the outcome goes and how that went; `next_at` is when it is gone on with, null for never."""
+
+    url = fields.String()
+    status = fields.Enum(DeliveryStatus, by_value=True)
+    tries = fields.Integer()
+    next_at = Timestamp(allow_none=True)
+
+
+class DeliveryTrySchema(Schema):
+    """One try at a delivery: what the receiver answered, or the code of why it did not."""
+
+    webhook_id = fields.String(attribute="event_id")
+    at = Timestamp()
+    status_code = fields.Integer(allow_none=True)
+    error = fields.String(allow_none=True)
+    duration_ms = fields.Integer()
+
+
 class ChatSchema(Schema):
     """A message and its answer, as its managers see it."""
 
@@ -176,7 +211,8 @@ class ChatSchema(Schema):
     error = fields.Nested(ChatFailureSchema, allow_none=True)
     feedback = fields.Nested(StoredFeedbackSchema, allow_none=True)
     answered_by = fields.String(allow_none=True)
-    merged_into = fields.Constant(None, allow_none=True)
+    merged_into = fields.String(allow_none=True)
+    callback = fields.Nested(CallbackSchema, attribute="delivery", allow_none=True)
     metadata = fields.Dict()
     createdAt = Timestamp(attribute="created_at")
 
@@ -190,6 +226,14 @@ class ChannelAnswerSchema(ChatSchema):
         if data["status"] == ChatStatus.SUPPRESSED.value:
             return {**data, "response": None, "citations": []}
         return data
+
+
+class ChatEventSchema(Schema):
+    """What a callback carries: a settled chat as its channel sees it, without the delivery's own progress."""
+
+    type = fields.String()
+    timestamp = Timestamp()
+    data = fields.Nested(ChannelAnswerSchema(exclude=("callback",)))
 
 
 class SwitchedSchema(Schema):
