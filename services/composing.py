@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.answers import ModelRequest, Sources, TextDelta, Turn, Usage
@@ -34,6 +34,7 @@ class Draft:
     tokens: Tokens = field(default_factory=Tokens)
     provider: str | None = None
     model: str | None = None
+    queued_ms: int | None = None
     retrieval_ms: int | None = None
     first_token_ms: int | None = None
 
@@ -65,8 +66,13 @@ class Composer:
         self._default_provider = default_provider
         self._history_tokens = history_tokens
 
-    def compose(self, assistant: Assistant, chat: Chat, draft: Draft, deadline: Deadline) -> Iterator[TextDelta]:
+    def compose(
+        self, assistant: Assistant, chat: Chat, draft: Draft, deadline: Deadline, merged: Sequence[Chat] = ()
+    ) -> Iterator[TextDelta]:
         """Yield the answer's text as the model writes it, filling the draft on the way.
+
+        Args:
+            merged: earlier messages of its burst, which this answer is for as well; they are no part of the history.
 
         Raises:
             ProviderFailed: also when the assistant's provider is not configured here.
@@ -75,7 +81,7 @@ class Composer:
         began = time.monotonic()
         model = self._model_of(assistant)
         draft.provider, draft.model = model.provider, assistant.model or model.model
-        question = chat.message or ""
+        question = "\n".join(one.message for one in (*merged, chat) if one.message)
         passages = tuple(self._memory.index.search(assistant, question, PASSAGES_IN_A_PROMPT))
         draft.retrieval_ms = ms_since(began)
         request = ModelRequest(
@@ -83,7 +89,7 @@ class Composer:
             question=question,
             instructions=self._instructions(assistant, chat),
             passages=passages,
-            history=self._history(assistant, chat),
+            history=self._history(assistant, chat, merged),
             model=assistant.model,
             temperature=assistant.temperature,
             max_output_tokens=assistant.max_output_tokens,
@@ -150,11 +156,14 @@ class Composer:
                 return "".join(piece.text for piece in pieces)
         raise Unavailable("The assistant's prompt cannot be read. Upload it again.", code="prompt_missing")
 
-    def _history(self, assistant: Assistant, chat: Chat) -> tuple[Turn, ...]:
+    def _history(self, assistant: Assistant, chat: Chat, merged: Sequence[Chat]) -> tuple[Turn, ...]:
         if assistant.history_turns == 0:
             return ()
-        earlier = self._memory.chats.history(chat.conversation_id, chat.id, assistant.history_turns)
-        return fit_history([_turn(one) for one in earlier], self._history_tokens)
+        limit = assistant.history_turns + len(merged)
+        asked_now = {one.id for one in merged}
+        earlier = self._memory.chats.history(chat.conversation_id, chat.id, limit)
+        turns = [_turn(one) for one in earlier if one.id not in asked_now][-assistant.history_turns :]
+        return fit_history(turns, self._history_tokens)
 
 
 class WholeCharacters:

@@ -1,39 +1,33 @@
-"""The one way to get an answer. Every door calls `ConversationService.answer`."""
+"""The one way to get an answer. Every door calls `ConversationService.answer`, or `accept` for one sent later."""
 
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 from models.answers import AnswerEvent, Done, Inbound, Replaying, TextDelta
 from models.assistants import Assistant
-from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Timings
+from models.callbacks import DeliveryStatus
+from models.chats import Chat, ChatStatus
 from models.clock import now
 from models.conversations import is_active
 from models.deadline import Deadline
-from models.errors import (
-    CallCancelled,
-    Conflict,
-    DeadlineExceeded,
-    OrquestraError,
-    ProviderFailed,
-    Unavailable,
-)
-from models.ids import new_id
-from services.composing import Composer, Draft, ms_since
-from services.journal import Journal, erased
+from models.errors import CallCancelled, Conflict
+from services.attempts import Attempts, stored_failure
+from services.deliveries import is_due
+from services.journal import Journal
 from services.leases import LeaseKeeper
+from services.nudges import Nudges
+from services.pauses import Pauses
 
-_WAIT_SECONDS = 0.05
-_GONE = CallCancelled.code
+_QUEUED_SECONDS = 30.0
+"""How long a job may wait in the queue before the sweeper asks for it again."""
+
+_SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 5.0
+"""When a job looks again whether it is its chat's turn: later, the longer the chat has waited."""
+
+_SWEPT = 100
 _UNSETTLED = frozenset({ChatStatus.RECEIVED, ChatStatus.FAILED})
-_KINDS = {
-    DeadlineExceeded.code: DeadlineExceeded,
-    erased().code: Conflict,
-    OrquestraError.code: OrquestraError,
-    **dict.fromkeys(
-        ("unavailable", "store_unavailable", "storage_full", "redis_unavailable", "prompt_missing"), Unavailable
-    ),
-}
 _ANSWERED = frozenset({ChatStatus.ANSWERED, ChatStatus.MERGED})
 
 
@@ -44,11 +38,17 @@ class ConversationService:
     answer, everybody else who brings the same message waits for it. docs/architecture.md draws a chat's life.
     """
 
-    def __init__(self, journal: Journal, composer: Composer, leases: LeaseKeeper, deadline_seconds: float) -> None:
+    def __init__(
+        self, journal: Journal, attempts: Attempts, leases: LeaseKeeper, nudges: Nudges, deadline_seconds: float
+    ) -> None:
         self._journal = journal
-        self._composer = composer
+        self._attempts = attempts
         self._leases = leases
+        self._nudges = nudges
         self._deadline_seconds = deadline_seconds
+        self._jobs: set[Deadline] = set()
+        self._lock = threading.Lock()
+        self._closed = False
 
     def new_deadline(self) -> Deadline:
         """Return the deadline of an answer that begins now."""
@@ -66,14 +66,36 @@ class ConversationService:
             DeadlineExceeded: no answer in time; as above.
         """
         deadline = deadline or self.new_deadline()
-        attempt = new_id()
-        chat, fresh = self._journal.receive(inbound, attempt, self._leases.end_of_lease)
-        if fresh and chat.status is ChatStatus.RECEIVED:
-            yield from self._attempt(inbound.assistant, chat, attempt, deadline)
-        elif fresh:
-            yield Done(chat)
-        else:
+        chat, attempt = self._journal.receive(inbound, self._leases.end_of_lease)
+        if attempt is None:
             yield from self._deliver_again(inbound.assistant, chat, deadline)
+        elif chat.status is ChatStatus.RECEIVED:
+            yield from self._attempts.run(inbound.assistant, chat, attempt, deadline)
+        else:
+            yield Done(chat)
+
+    def accept(self, inbound: Inbound) -> tuple[Chat, bool]:
+        """Store a message whose outcome is sent to its `callback_url`; return its chat, and whether it is a repetition.
+
+        The answer is a job. One that failed for good is asked for again by another delivery.
+
+        Raises:
+            Conflict: code `message_id_reused`, as `answer`; `callback_missing`, the message came without one before.
+        """
+        due = now() + timedelta(seconds=_QUEUED_SECONDS)
+        chat, attempt = self._journal.receive(inbound, lambda: due)
+        if attempt is not None:
+            self._nudge(chat)
+        elif chat.delivery is None:
+            raise Conflict(
+                "This message came without a callback_url before. Deliver it without one to get its answer.",
+                code="callback_missing",
+            )
+        elif chat.status is ChatStatus.FAILED and chat.delivery.status is not DeliveryStatus.WAITING:
+            again = replace(chat.delivery, status=DeliveryStatus.WAITING, next_at=now())
+            if self._journal.chats.change_delivery(chat.id, chat.delivery, again):
+                self._nudges.answer(chat.id)
+        return chat, attempt is None
 
     def retry(self, assistant: Assistant, chat: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
         """Answer a chat that has no answer yet.
@@ -84,135 +106,85 @@ class ConversationService:
         conversation = self._journal.conversations.get(chat.conversation_id)
         if conversation is None or not is_active(conversation.active, conversation.paused_until, now()):
             raise Conflict("The conversation is inactive. Activate it first.", code="conversation_inactive")
-        attempt = new_id()
-        if chat.status in _ANSWERED or not self._claim(chat, attempt):
+        claimed = None if chat.status in _ANSWERED else self._attempts.claim(chat, deadline)
+        if claimed is None:
             raise Conflict("This chat is answered already, or is being answered.", code="not_retryable")
-        yield from self._attempt(assistant, chat, attempt, deadline)
+        yield from self._attempts.run(assistant, *claimed, deadline)
 
-    def _claim(self, seen: Chat, attempt: str) -> bool:
-        return self._journal.chats.claim(seen, attempt, self._leases.end_of_lease(), now())
+    def resume(self, chat_id: str) -> None:
+        """Do the job `ANSWER_CHAT`: answer a chat that nobody works on, unless it is answered by now."""
+        chat = self._journal.chats.get(chat_id)
+        if chat is None or not _is_to_be_answered(chat):
+            return
+        if wait := self._seconds_until_its_turn(chat):
+            self._nudges.answer(chat.id, wait)
+            return
+        deadline = self.new_deadline()
+        with self._lock:
+            if self._closed:
+                return
+            self._jobs.add(deadline)
+        try:
+            self._attempts.take_over(chat, deadline)
+        finally:
+            with self._lock:
+                self._jobs.discard(deadline)
+
+    def sweep(self) -> None:
+        """Ask for the answers of messages that nobody works on: their server died, or their job was lost."""
+        at = now()
+        for chat in self._journal.chats.unfinished(at, _SWEPT):
+            if self._journal.chats.requeue(chat, at + timedelta(seconds=_QUEUED_SECONDS)):
+                self._nudges.answer(chat.id)
+
+    def close(self) -> None:
+        """Hand the chats back that jobs are answering, so that other servers can go on with them at once."""
+        with self._lock:
+            self._closed = True
+            running = list(self._jobs)
+        for deadline in running:
+            deadline.cancel()
+
+    def _seconds_until_its_turn(self, chat: Chat) -> float:
+        """Say how long a job for a chat had only to wait: a thread for jobs has other things to do."""
+        at = now()
+        last = self._journal.chats.later_in_burst(chat) or chat
+        if last.burst is not None and last.burst.until > at:
+            return (last.burst.until - at).total_seconds()
+        earlier = self._journal.chats.unfinished_before(chat)
+        if earlier is None or not earlier.is_worked_on(at):
+            return 0.0
+        return min(_LONGEST_DELAY, _SHORTEST_DELAY + (at - chat.created_at).total_seconds() / 4)
+
+    def _nudge(self, chat: Chat) -> None:
+        if chat.status is ChatStatus.RECEIVED:
+            self._nudges.answer(chat.id)
+        else:
+            self._nudges.deliver(chat)
 
     def _deliver_again(self, assistant: Assistant, chat: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
         """Give a later delivery the answer of the first, or take over where that attempt died or failed."""
-        attempt, waited = new_id(), False
+        pauses, waited = Pauses(), False
         while chat.status in _UNSETTLED:
-            if waited and chat.error is not None and chat.status is ChatStatus.FAILED and chat.error.code != _GONE:
-                raise _failure(chat.error)
-            if not _is_worked_on(chat) and self._claim(chat, attempt):
-                yield from self._attempt(assistant, chat, attempt, deadline)
+            if waited and chat.error is not None and chat.status is ChatStatus.FAILED:
+                if chat.error.code != CallCancelled.code:
+                    raise stored_failure(chat.error)
+            claimed = None if chat.is_worked_on(now()) else self._attempts.claim(chat, deadline)
+            if claimed is not None:
+                yield from self._attempts.run(assistant, *claimed, deadline)
                 return
             waited = True
-            deadline.sleep(_WAIT_SECONDS)
-            chat = self._reread(chat.id)
+            deadline.sleep(pauses.next())
+            chat = self._attempts.reread(chat.id)
         yield Replaying()
         if chat.response and chat.status is ChatStatus.ANSWERED:
             yield TextDelta(chat.response)
         yield Done(chat, replayed=True)
 
-    def _attempt(self, assistant: Assistant, chat: Chat, attempt: str, deadline: Deadline) -> Iterator[AnswerEvent]:
-        """Make the answer under a lease, and commit it only if the lease still holds."""
-        draft, began = Draft(), time.monotonic()
-        timings = Timings()
-        ended = False
-        try:
-            with self._leases.keep(lambda until: self._journal.chats.renew([chat.id], attempt, until)):
-                self._wait_for_turn(chat, deadline)
-                timings = Timings(queued_ms=ms_since(began))
-                if self._handed_over(chat):
-                    outcome = ChatOutcome(ChatStatus.INACTIVE, active=False, timings=timings)
-                else:
-                    yield from self._composer.compose(assistant, chat, draft, deadline)
-                    outcome = self._answered(draft, timings, began)
-                    if self._handed_over(chat):
-                        outcome = _suppressed(outcome)
-                done = self._commit(chat, attempt, outcome, deadline)
-                ended = True
-            yield done
-        except OrquestraError as error:
-            ended = True
-            self._fail(chat, attempt, draft, timings, error)
-            raise
-        except GeneratorExit:
-            if not ended:
-                ended = True
-                gone = CallCancelled("The caller went away before the answer was complete.")
-                self._fail(chat, attempt, draft, timings, gone)
-            raise
-        finally:
-            if not ended:
-                self._fail(chat, attempt, draft, timings, OrquestraError("The server failed. Its log says why."))
 
-    def _commit(self, chat: Chat, attempt: str, outcome: ChatOutcome, deadline: Deadline) -> Done:
-        """Write the outcome; where another attempt or a human came first, what they did stands."""
-        chats = self._journal.chats
-        if not chats.finish(chat.id, attempt, outcome):
-            overtaken = outcome.status is ChatStatus.ANSWERED and chats.finish(chat.id, attempt, _suppressed(outcome))
-            if not overtaken:
-                return Done(self._settled(chat, deadline), replayed=True)
-        stored = self._reread(chat.id)
-        if stored.status is ChatStatus.ANSWERED:
-            self._journal.note(stored, stored.response or "")
-        return Done(stored)
-
-    def _settled(self, chat: Chat, deadline: Deadline) -> Chat:
-        """Return what another attempt made of a chat that this one has lost."""
-        stored = self._reread(chat.id)
-        while stored.status is ChatStatus.RECEIVED:
-            deadline.sleep(_WAIT_SECONDS)
-            stored = self._reread(chat.id)
-        if stored.error is not None:
-            raise _failure(stored.error)
-        return stored
-
-    def _wait_for_turn(self, chat: Chat, deadline: Deadline) -> None:
-        """Wait until every earlier message of the conversation is done with, or its attempt is dead."""
-        while self._journal.chats.has_unfinished_before(chat.conversation_id, chat.id, now()):
-            deadline.sleep(_WAIT_SECONDS)
-
-    def _handed_over(self, chat: Chat) -> bool:
-        conversation = self._journal.conversations.get(chat.conversation_id)
-        if conversation is None:
-            self._journal.chats.delete_of_conversation(chat.conversation_id)
-            raise erased()
-        return not is_active(conversation.active, conversation.paused_until, now())
-
-    def _reread(self, chat_id: str) -> Chat:
-        chat = self._journal.chats.get(chat_id)
-        if chat is None:
-            raise erased()
-        return chat
-
-    def _answered(self, draft: Draft, timings: Timings, began: float) -> ChatOutcome:
-        queued = timings.queued_ms or 0
-        return ChatOutcome(
-            ChatStatus.ANSWERED,
-            response=draft.text,
-            tokens=draft.tokens,
-            citations=draft.citations,
-            provider=draft.provider,
-            model=draft.model,
-            timings=Timings(queued, draft.retrieval_ms, queued + (draft.first_token_ms or 0), total_ms=ms_since(began)),
-            answered_at=now(),
-        )
-
-    def _fail(self, chat: Chat, attempt: str, draft: Draft, timings: Timings, error: OrquestraError) -> None:
-        failure = ChatFailure(error.code, error.detail, now(), partial=draft.text)
-        outcome = ChatOutcome(
-            ChatStatus.FAILED, provider=draft.provider, model=draft.model, timings=timings, error=failure
-        )
-        self._journal.chats.finish(chat.id, attempt, outcome)
-
-
-def _suppressed(outcome: ChatOutcome) -> ChatOutcome:
-    return replace(outcome, status=ChatStatus.SUPPRESSED, active=False, answered_at=None)
-
-
-def _is_worked_on(chat: Chat) -> bool:
-    lease = chat.lease_until
-    return chat.status is ChatStatus.RECEIVED and lease is not None and lease > now()
-
-
-def _failure(stored: ChatFailure) -> OrquestraError:
-    """Return the error that the failed attempt gave its own caller."""
-    kind = _KINDS.get(stored.code, ProviderFailed)
-    return kind(stored.detail, code=stored.code)
+def _is_to_be_answered(chat: Chat) -> bool:
+    """Tell whether a job may begin an attempt; after a failure only for a callback whose next attempt is due."""
+    at, delivery = now(), chat.delivery
+    if chat.status is ChatStatus.FAILED and delivery is not None and delivery.status is DeliveryStatus.WAITING:
+        return is_due(delivery, at)
+    return chat.status is ChatStatus.RECEIVED and not chat.is_worked_on(at)

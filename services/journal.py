@@ -3,19 +3,26 @@
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from models.answers import Inbound
-from models.chats import Chat, ChatStatus
+from models.assistants import Assistant
+from models.callbacks import Delivery
+from models.chats import Burst, Chat, ChatStatus
 from models.clock import now
 from models.conversations import Conversation, is_active
 from models.errors import Conflict, Unauthenticated, Unavailable
 from models.ids import new_id
+from services.deliveries import settled
 from services.news import ConversationNews
 from services.ports import AssistantRepository, ChatRepository, ConversationRepository, Locks
 
 logger = logging.getLogger("orquestra.journal")
+
+_MOST_PAUSES = 5
+_LONGEST_BURST = timedelta(seconds=45)
+"""Whoever writes on and on is answered after so many pauses, or so long, all the same."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,10 @@ class Journal:
     locks: Locks
     news: ConversationNews
 
-    def receive(self, inbound: Inbound, attempt: str, end_of_lease: Callable[[], datetime]) -> tuple[Chat, bool]:
-        """Store a message, leased to this attempt; return its chat, and whether this delivery is the first.
+    def receive(self, inbound: Inbound, end_of_lease: Callable[[], datetime]) -> tuple[Chat, str | None]:
+        """Store a message; return its chat and the attempt that it is leased to, None if it had been stored before.
+
+        A message with a callback is leased to nobody: the lease's end says when its job counts as lost.
 
         Raises:
             Conflict: code `message_id_reused`, the same message id came with another text before; or
@@ -41,15 +50,16 @@ class Journal:
         if inbound.message_id is not None:
             earlier = self.chats.find_by_dedupe_key(assistant.id, key)
             if earlier is not None:
-                return _same_message(earlier, inbound), False
+                return _same_message(earlier, inbound), None
+        attempt = new_id()
         chat, first = self._store(inbound, attempt, key, end_of_lease)
         if chat is None:
             earlier = self.chats.find_by_dedupe_key(assistant.id, key)
             if earlier is None:
                 raise erased()
-            return _same_message(earlier, inbound), False
+            return _same_message(earlier, inbound), None
         self.note(chat, inbound.text, chat.username, first=first)
-        return chat, True
+        return chat, attempt
 
     def _store(
         self, inbound: Inbound, attempt: str, key: str, end_of_lease: Callable[[], datetime]
@@ -65,7 +75,10 @@ class Journal:
             with self.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
                 newest = self.chats.newest(conversation.id)
                 chat_id = new_id(after=newest.id if newest else None)
-                chat = _new_chat(inbound, conversation, attempt, key, end_of_lease(), chat_id)
+                chat = _new_chat(inbound, conversation, key, chat_id)
+                if chat.status is ChatStatus.RECEIVED:
+                    leased = replace(chat, lease_until=end_of_lease(), burst=_burst(inbound.assistant, newest))
+                    chat = leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
                 stored = self.chats.add(chat)
             if self.assistants.get(inbound.assistant.id) is None:
                 self.conversations.delete(conversation.id)
@@ -85,12 +98,10 @@ class Journal:
             logger.warning("a conversation's list entry is behind: the store cannot be reached")
 
 
-def _new_chat(
-    inbound: Inbound, conversation: Conversation, attempt: str, dedupe_key: str, lease_until: datetime, chat_id: str
-) -> Chat:
+def _new_chat(inbound: Inbound, conversation: Conversation, dedupe_key: str, chat_id: str) -> Chat:
     at = now()
     answering = inbound.active and is_active(conversation.active, conversation.paused_until, at)
-    return Chat(
+    chat = Chat(
         id=chat_id,
         assistant_id=inbound.assistant.id,
         conversation_id=conversation.id,
@@ -103,11 +114,21 @@ def _new_chat(
         message_id=inbound.message_id,
         active=answering,
         paused_until=None if answering else conversation.paused_until,
-        lease_owner=attempt if answering else None,
-        lease_until=lease_until if answering else None,
-        attempts=1 if answering else 0,
+        delivery=Delivery(inbound.callback_url) if inbound.callback_url is not None else None,
         metadata=inbound.metadata,
     )
+    return chat if answering else replace(chat, delivery=settled(chat, ChatStatus.INACTIVE, at))
+
+
+def _burst(assistant: Assistant, newest: Chat | None) -> Burst | None:
+    """Return the burst that a message belongs to that arrives now, behind the conversation's newest chat."""
+    if not assistant.debounce_seconds:
+        return None
+    at, pause = now(), timedelta(seconds=assistant.debounce_seconds)
+    began = at
+    if newest is not None and newest.status is ChatStatus.RECEIVED and newest.burst is not None:
+        began = newest.burst.began if newest.burst.until > at else at
+    return Burst(began, min(at + pause, began + max(pause, min(_LONGEST_BURST, _MOST_PAUSES * pause))))
 
 
 def _dedupe_key(inbound: Inbound) -> str:

@@ -22,9 +22,9 @@ class Nudges:
     def __init__(self, jobs: JobQueue) -> None:
         self._jobs = jobs
 
-    def answer(self, chat_id: str) -> None:
-        """Ask for a chat to be answered."""
-        self._enqueue(ANSWER_CHAT, chat_id, 0.0)
+    def answer(self, chat_id: str, delay: float = 0.0) -> None:
+        """Ask for a chat to be answered, not before `delay` seconds have passed."""
+        self._enqueue(ANSWER_CHAT, chat_id, delay)
 
     def deliver(self, chat: Chat) -> None:
         """Ask for a chat's delivery to be gone on with when it is due; without a delivery, do nothing."""

@@ -1,11 +1,14 @@
 """The answering engine on a store, with a scripted model and without Redis: locks are never held, news reach nobody."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from models.answers import Done, Inbound, TextDelta
+from models.answers import Done, Inbound, ModelRequest, TextDelta
 from models.assistants import Assistant
 from models.chats import Chat, ChatFilter, ChatStatus
 from models.conversations import Channel
@@ -13,14 +16,79 @@ from models.deadline import Deadline
 from models.documents import ScoredPassage
 from models.errors import Unavailable
 from models.paging import Page
+from services.attempts import Attempts
 from services.composing import Composer, Memory
 from services.conversations import ConversationService
 from services.journal import Journal
 from services.leases import LeaseKeeper
 from services.news import ConversationNews
+from services.nudges import ANSWER_CHAT, Nudges
 from services.ports import Subscription
-from services.providers.scripted import ScriptedModel
+from services.providers.scripted import Item, ScriptedModel
+from tests.contract.house import House
 from tests.contract.stores import Stores, make_assistant
+
+DYING = 0.4
+"""Seconds that the leases of a server last which is going to die in a test."""
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait up to 10 s for a condition."""
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
+
+
+def echo(request: ModelRequest, deadline: Deadline) -> list[Item]:
+    """Answer with the question."""
+    return [f"re {request.question}"]
+
+
+class Meddled:
+    """Stand before a port and do something before or after some of its methods: wait, break, change the store.
+
+    Attributes:
+        counted: how often each method was called.
+    """
+
+    def __init__(
+        self,
+        port: Any,
+        *,
+        before: Mapping[str, Callable[[], object]] | None = None,
+        after: Mapping[str, Callable[[], object]] | None = None,
+    ) -> None:
+        self._port = port
+        self._before, self._after = {} if before is None else before, {} if after is None else after
+        self.counted: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._port, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.counted[name] = self.counted.get(name, 0) + 1
+            if name in self._before:
+                self._before[name]()
+            result = real(*args, **kwargs)
+            if name in self._after:
+                self._after[name]()
+            return result
+
+        return call
+
+
+class Trouble:
+    """Raise `Unavailable` so many times."""
+
+    def __init__(self, times: int = 1) -> None:
+        self.left = times
+
+    def __call__(self) -> None:
+        """Raise while there is trouble left."""
+        if self.left > 0:
+            self.left -= 1
+            raise Unavailable("The store is away.", code="store_unavailable")
 
 
 class LostLocks:
@@ -50,6 +118,17 @@ class HeardNews:
 
 
 @dataclass
+class Asked:
+    """Implement `JobQueue` by keeping what was asked for: the tests run the jobs themselves."""
+
+    jobs: list[tuple[str, str, float]] = field(default_factory=list)
+
+    def enqueue(self, job: str, argument: str, delay: float = 0.0) -> None:
+        """Keep the job."""
+        self.jobs.append((job, argument, delay))
+
+
+@dataclass
 class FixedIndex:
     """Implement `KnowledgeIndex` with the same passages for every question."""
 
@@ -74,7 +153,9 @@ class Engine:
     """One server's engine over a store; several over one store are several servers.
 
     Args:
+        debounce_seconds: of the assistant that is made when none is given.
         lease_seconds: short ones make attempts die soon.
+        chats: what stands before the stored chats.
     """
 
     def __init__(
@@ -83,28 +164,42 @@ class Engine:
         model: ScriptedModel,
         *,
         assistant: Assistant | None = None,
+        debounce_seconds: float = 0.0,
         lease_seconds: float = 15.0,
         found: Sequence[ScoredPassage] = (),
+        chats: Any = None,
+        jobs: Asked | None = None,
     ) -> None:
         self.stores, self.model, self.news = stores, model, HeardNews()
-        self.assistant = assistant or make_assistant()
+        self.assistant = assistant or make_assistant(debounce_seconds=debounce_seconds)
         if assistant is None:
             stores.assistants.add(self.assistant)
         self.leases = LeaseKeeper(lease_seconds)
+        House.opened.append(self.leases)
+        chats = chats or stores.chats
         journal = Journal(
             stores.assistants,
             stores.conversations,
-            stores.chats,
+            chats,
             LostLocks(),
             ConversationNews(self.news, stores.assistants, stores.conversations),
         )
-        memory = Memory(stores.chats, stores.documents, stores.passages, FixedIndex(found))
+        memory = Memory(chats, stores.documents, stores.passages, FixedIndex(found))
         composer = Composer(memory, {model.provider: model}, model.provider, history_tokens=1000)
-        self.service = ConversationService(journal, composer, self.leases, deadline_seconds=10)
+        self.jobs = jobs or Asked()
+        nudges = Nudges(self.jobs)
+        attempts = Attempts(journal, composer, self.leases, nudges)
+        self.service = ConversationService(journal, attempts, self.leases, nudges, deadline_seconds=10)
 
-    def twin(self, model: ScriptedModel | None = None, lease_seconds: float = 15.0) -> "Engine":
+    def twin(self, model: ScriptedModel | None = None, lease_seconds: float = 15.0, chats: Any = None) -> "Engine":
         """Return another server over the same store."""
-        return Engine(self.stores, model or self.model, assistant=self.assistant, lease_seconds=lease_seconds)
+        model = model or self.model
+        return Engine(self.stores, model, assistant=self.assistant, lease_seconds=lease_seconds, chats=chats)
+
+    def die(self) -> "Engine":
+        """Renew no lease from now on, as a dead or a stopped process does; what it is at stays where it is."""
+        self.leases.close()
+        return self
 
     def inbound(self, text: str, **fields: Any) -> Inbound:
         """Return a message of one channel."""
@@ -119,9 +214,52 @@ class Engine:
             assert "".join(event.text for event in events if isinstance(event, TextDelta)) == done.chat.response
         return done
 
+    def asked(self) -> list[str]:
+        """Return the chats that jobs were asked to answer, and forget them."""
+        asked = [argument for job, argument, _ in self.jobs.jobs if job == ANSWER_CHAT]
+        self.jobs.jobs.clear()
+        return asked
+
+    def work(self, threads: int = 2) -> None:
+        """Do the jobs that answer, so many at the same time, until none is left; those put off when it is time."""
+        with ThreadPoolExecutor(threads) as pool:
+            while asked := [(argument, delay) for job, argument, delay in self.jobs.jobs if job == ANSWER_CHAT]:
+                self.jobs.jobs[:] = [job for job in self.jobs.jobs if job[0] != ANSWER_CHAT]
+                time.sleep(min(delay for _, delay in asked))
+                for done in [pool.submit(self.service.resume, chat_id) for chat_id, _ in asked]:
+                    done.result(10)
+
+    def sweep(self) -> None:
+        """Sweep, and do the jobs that were asked for."""
+        self.asked()
+        self.service.sweep()
+        for chat_id in self.asked():
+            self.service.resume(chat_id)
+
+    def retry(self, chat: Chat) -> Done:
+        """Do what a manager's retry does, and return how it ended."""
+        *_, done = self.service.retry(self.assistant, chat, Deadline(5))
+        assert isinstance(done, Done)
+        return done
+
     def chats(self) -> list[Chat]:
         """Return every stored chat, oldest first."""
         return chats_of(self.stores, self.assistant.id)
+
+    def chat(self, text: str) -> Chat:
+        """Return the stored chat of a message."""
+        (chat,) = [chat for chat in self.chats() if chat.message == text]
+        return chat
+
+    def is_stored(self, text: str) -> bool:
+        """Tell whether a message is stored."""
+        return text in [chat.message for chat in self.chats()]
+
+    def switch(self, active: bool, until: datetime | None = None) -> None:
+        """Do what a manager's switch does to the one conversation there is."""
+        (conversation_id,) = {chat.conversation_id for chat in self.chats()}
+        self.stores.conversations.set_active(conversation_id, active, until)
+        self.stores.chats.set_active(conversation_id, active, until)
 
 
 def chats_of(stores: Stores, assistant_id: str) -> list[Chat]:

@@ -2,14 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from models.answers import Done, ModelRequest, TextDelta, Turn, Usage
+from models.answers import AnswerEvent, Done, ModelRequest, Replaying, TextDelta, Turn, Usage
 from models.chats import ChatStatus, Tokens
 from models.clock import now
 from models.conversations import Channel
@@ -27,18 +26,10 @@ from models.errors import (
 from models.ids import is_id, new_id
 from models.paging import Page
 from services.providers.scripted import Item, ScriptedModel
-from tests.contract.engine import Engine
+from tests.contract.engine import Engine, wait_until
 from tests.contract.stores import Stores, make_document, make_passage
 
 BROKEN = ProviderFailed("The model is down. Try again later.")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait up to 5 s for a condition."""
-    until = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_a_message_is_stored_before_the_model_is_called(stores: Stores) -> None:
@@ -126,21 +117,6 @@ def test_callers_that_waited_for_a_failure_are_told_and_call_nobody(stores: Stor
     assert engine.model.calls == 1
 
 
-def test_an_attempt_that_died_is_taken_over_and_its_late_result_thrown_away(stores: Stores) -> None:
-    late = threading.Event()
-    slow = Engine(stores, ScriptedModel([["late", late]]), lease_seconds=0.3)
-    slow.leases.close()  # a dead process renews nothing
-    quick = slow.twin(ScriptedModel([["quick"]]))
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(slow.say, "hello", message_id="m")
-        wait_until(lambda: slow.model.calls == 1)
-        taken = quick.say("hello", message_id="m")
-        assert (taken.chat.response, taken.chat.attempts) == ("quick", 2)
-        late.set()
-        assert first.result().chat.response == "quick"
-    assert [chat.response for chat in quick.chats()] == ["quick"]
-
-
 def test_an_attempt_that_lives_keeps_its_lease(stores: Stores) -> None:
     release = threading.Event()
     slow = Engine(stores, ScriptedModel([["slow", release]]), lease_seconds=0.6)
@@ -166,6 +142,54 @@ def test_a_caller_that_leaves_makes_it_failed_and_the_next_delivery_answers(stor
     assert engine.say("hello", message_id="m").chat.response == "whole"
 
 
+def test_when_a_caller_leaves_one_of_those_that_wait_makes_the_answer(stores: Stores) -> None:
+    never = threading.Event()
+    engine = Engine(stores, ScriptedModel([["half", never], ["whole"]]))
+    servers, deadline = [engine, engine.twin()], Deadline(10)
+    with ThreadPoolExecutor(7) as pool:
+        leaving = pool.submit(engine.say, "hello", deadline, message_id="m")
+        wait_until(lambda: engine.model.calls == 1)
+        waiting = [pool.submit(servers[number % 2].say, "hello", message_id="m") for number in range(6)]
+        time.sleep(0.2)
+        deadline.cancel()
+        with pytest.raises(CallCancelled):
+            leaving.result(5)
+        ends = [one.result(5) for one in waiting]
+    assert {end.chat.response for end in ends} == {"whole"}
+    assert [end.replayed for end in ends].count(False) == 1
+    assert engine.model.calls == 2
+
+
+def test_a_delivery_that_comes_later_is_shown_the_whole_answer_as_a_replay(stores: Stores) -> None:
+    writing = threading.Event()
+    engine = Engine(stores, ScriptedModel([["one ", writing, "answer"]]))
+
+    def stream(server: Engine) -> list[AnswerEvent]:
+        return list(server.service.answer(engine.inbound("hello", message_id="m")))
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(stream, engine)
+        wait_until(lambda: engine.model.calls == 1)
+        second = pool.submit(stream, engine.twin())
+        writing.set()
+        first.result(5)
+        chat = engine.chats()[0]
+        assert first.result(5) == [TextDelta("one"), TextDelta(" answer"), Done(chat)]
+        assert second.result(5) == [Replaying(), TextDelta("one answer"), Done(chat, replayed=True)]
+
+
+def test_a_delivery_that_waits_no_longer_leaves_the_attempt_alone(stores: Stores) -> None:
+    writing = threading.Event()
+    engine = Engine(stores, ScriptedModel([[writing, "answer"]]))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(engine.say, "hello", message_id="m")
+        wait_until(lambda: engine.model.calls == 1)
+        with pytest.raises(DeadlineExceeded):
+            engine.say("hello", Deadline(0.2), message_id="m")
+        writing.set()
+        assert first.result(5).chat.response == "answer"
+
+
 def test_a_cancelled_deadline_stops_a_silent_model(stores: Stores) -> None:
     never = threading.Event()
     engine = Engine(stores, ScriptedModel([[never]]))
@@ -177,81 +201,6 @@ def test_a_cancelled_deadline_stops_a_silent_model(stores: Stores) -> None:
         with pytest.raises(CallCancelled):
             waiting.result(2)
     assert engine.chats()[0].status is ChatStatus.FAILED
-
-
-def test_a_conversation_is_answered_in_order_and_others_do_not_wait(stores: Stores) -> None:
-    release = threading.Event()
-    order: list[str] = []
-
-    def answer(request: ModelRequest, deadline: Deadline) -> list[Item]:
-        order.append(request.question)
-        return [release, "ok"] if request.question == "first" else ["ok"]
-
-    engine = Engine(stores, ScriptedModel([answer] * 4))
-    with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(engine.say, "first")
-        wait_until(lambda: order == ["first"])
-        second = pool.submit(engine.twin().say, "second")
-        wait_until(lambda: len(engine.chats()) == 2)
-        third = pool.submit(engine.say, "third")
-        wait_until(lambda: len(engine.chats()) == 3)
-        engine.say("elsewhere", channel=Channel("+99", "whatsapp"))
-        assert order == ["first", "elsewhere"]
-        release.set()
-        for one in (first, second, third):
-            one.result()
-    assert order == ["first", "elsewhere", "second", "third"]
-
-
-def test_waiting_for_ones_turn_is_bounded(stores: Stores) -> None:
-    release = threading.Event()
-    engine = Engine(stores, ScriptedModel([[release, "ok"]]))
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(engine.say, "first")
-        wait_until(lambda: engine.model.calls == 1)
-        with pytest.raises(DeadlineExceeded):
-            engine.say("second", Deadline(0.3))
-        release.set()
-        first.result()
-    assert [chat.status for chat in engine.chats()] == [ChatStatus.ANSWERED, ChatStatus.FAILED]
-
-
-def test_an_inactive_conversation_is_stored_and_no_model_called(stores: Stores) -> None:
-    engine = Engine(stores, ScriptedModel([["hi"]]))
-    chat = engine.say("hello").chat
-    stores.conversations.set_active(chat.conversation_id, False, None)
-    silent = engine.say("anybody?").chat
-    assert (silent.status, silent.active, silent.response) == (ChatStatus.INACTIVE, False, None)
-    assert engine.say("and now?", active=False).chat.status is ChatStatus.INACTIVE
-    assert engine.model.calls == 1
-
-
-def test_a_conversation_that_is_handed_over_while_a_message_waits_is_not_answered(stores: Stores) -> None:
-    release = threading.Event()
-    engine = Engine(stores, ScriptedModel([[release, "ok"]]))
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(engine.say, "first")
-        wait_until(lambda: engine.model.calls == 1)
-        second = pool.submit(engine.say, "second")
-        wait_until(lambda: len(engine.chats()) == 2)
-        conversation_id = engine.chats()[0].conversation_id
-        stores.conversations.set_active(conversation_id, False, None)
-        stores.chats.set_active(conversation_id, False, None)
-        release.set()
-        assert first.result().chat.status is ChatStatus.SUPPRESSED
-        assert second.result().chat.status is ChatStatus.INACTIVE
-
-
-def test_an_answer_that_a_human_overtook_at_the_last_moment_is_suppressed(stores: Stores) -> None:
-    """The conversation is switched off after the last look at it: the condition of the write itself decides."""
-
-    def hand_over(request: ModelRequest, deadline: Deadline) -> list[Item]:
-        stores.chats.set_active(engine.chats()[0].conversation_id, False, None)
-        return ["too late"]
-
-    engine = Engine(stores, ScriptedModel([hand_over]))
-    chat = engine.say("hello").chat
-    assert (chat.status, chat.response, chat.active) == (ChatStatus.SUPPRESSED, "too late", False)
 
 
 def test_memory_holds_what_reached_people_and_nothing_else(stores: Stores) -> None:
@@ -275,18 +224,6 @@ def test_a_retry_answers_what_has_no_answer_once(stores: Stores) -> None:
     assert isinstance(events[-1], Done) and events[-1].chat.response == "late"
     with pytest.raises(Conflict):
         list(engine.service.retry(engine.assistant, chat, Deadline(5)))
-
-
-def test_a_retry_in_an_inactive_conversation_is_refused(stores: Stores) -> None:
-    engine = Engine(stores, ScriptedModel([["late"]]))
-    silent = engine.say("hello", active=False).chat
-    stores.conversations.set_active(silent.conversation_id, False, None)
-    with pytest.raises(Conflict) as refused:
-        list(engine.service.retry(engine.assistant, silent, Deadline(5)))
-    assert refused.value.code == "conversation_inactive"
-    stores.conversations.set_active(silent.conversation_id, True, None)
-    events = list(engine.service.retry(engine.assistant, silent, Deadline(5)))
-    assert isinstance(events[-1], Done) and events[-1].chat.status is ChatStatus.ANSWERED
 
 
 def test_a_conversation_that_is_erased_meanwhile_stays_erased(stores: Stores) -> None:
@@ -407,17 +344,6 @@ def test_redeliveries_at_once_of_a_failed_message_make_one_call(stores: Stores) 
         for one in waiting:
             one.result()
     assert engine.model.calls == 2
-
-
-def test_a_failure_leaves_a_handed_over_chat_inactive(stores: Stores) -> None:
-    def hand_over(request: ModelRequest, deadline: Deadline) -> list[Item]:
-        stores.chats.set_active(engine.chats()[0].conversation_id, False, None)
-        return [BROKEN]
-
-    engine = Engine(stores, ScriptedModel([hand_over]))
-    with pytest.raises(ProviderFailed):
-        engine.say("hello")
-    assert engine.chats()[0].active is False
 
 
 def _prompted(engine: Engine, text: str, **fields: Any) -> Document:

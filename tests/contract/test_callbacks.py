@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -110,6 +111,7 @@ def test_an_overtaken_answer_is_posted_without_its_words(
 def test_the_messages_of_a_burst_are_posted_each(office_of: Callable[..., PostOffice], receiver: Receiver) -> None:
     office = office_of(ScriptedModel([["Olá."]]), debounce_seconds=0.3)
     chats = [office.accept("Oi"), office.accept("tudo bem?")]
+    time.sleep(0.4)  # the burst closes
     office.engine.service.resume(chats[1].id)
     assert office.work() == []
     events = {post.event["data"]["_id"]: post.verified(office.secret) for post in receiver.posts}

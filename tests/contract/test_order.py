@@ -1,0 +1,208 @@
+"""The order of a conversation: one message at a time, whatever becomes of the earlier ones."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from models.answers import ModelRequest, Turn
+from models.chats import ChatStatus
+from models.clock import now
+from models.conversations import Channel
+from models.deadline import Deadline
+from models.errors import CallCancelled, Conflict, DeadlineExceeded, ProviderFailed
+from services.providers.scripted import Item, ScriptedModel
+from tests.contract.engine import Engine, echo, wait_until
+from tests.contract.stores import Stores
+from tests.contract.test_takeovers import plant
+
+BROKEN = ProviderFailed("The model is down. Try again later.")
+
+
+def test_a_conversation_is_answered_in_order_and_others_do_not_wait(stores: Stores) -> None:
+    release = threading.Event()
+    order: list[str] = []
+
+    def answer(request: ModelRequest, deadline: Deadline) -> list[Item]:
+        order.append(request.question)
+        return [release, "ok"] if request.question == "first" else ["ok"]
+
+    engine = Engine(stores, ScriptedModel([answer] * 4))
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(engine.say, "first")
+        wait_until(lambda: order == ["first"])
+        second = pool.submit(engine.twin().say, "second")
+        wait_until(lambda: engine.is_stored("second"))
+        third = pool.submit(engine.say, "third")
+        wait_until(lambda: engine.is_stored("third"))
+        engine.say("elsewhere", channel=Channel("+99", "whatsapp"))
+        assert order == ["first", "elsewhere"]
+        release.set()
+        for one in (first, second, third):
+            one.result()
+    assert order == ["first", "elsewhere", "second", "third"]
+
+
+def test_many_that_wait_on_two_servers_are_answered_by_their_ids_and_know_what_came_before(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([[release, "re 0"], *[echo] * 11]))
+    servers = [engine, engine.twin()]
+    with ThreadPoolExecutor(12) as pool:
+        waiting = []
+        for number in range(12):
+            waiting.append(pool.submit(servers[number % 2].say, str(number)))
+            wait_until(partial(engine.is_stored, str(number)))
+        release.set()
+        for one in waiting:
+            one.result(10)
+    chats = engine.chats()
+    assert [chat.message for chat in chats] == [str(number) for number in range(12)]
+    ends = [chat.answered_at for chat in chats if chat.answered_at is not None]
+    assert len(ends) == 12 and ends == sorted(ends)
+    for number, request in enumerate(engine.model.requests):
+        assert request.question == str(number)
+        assert request.history == tuple(Turn(str(earlier), f"re {earlier}") for earlier in range(number))
+
+
+def test_a_message_that_failed_blocks_nobody(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([BROKEN, echo, echo]))
+    with pytest.raises(ProviderFailed):
+        engine.say("first", message_id="m")
+    assert engine.say("second").chat.response == "re second"
+    assert engine.say("first", message_id="m").chat.response == "re first"
+    assert engine.model.requests[-1].history == ()  # the second came later, whenever it was answered
+
+
+def test_a_message_that_fails_while_others_wait_blocks_nobody(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([[release, BROKEN], echo]))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(engine.say, "first")
+        wait_until(lambda: engine.model.calls == 1)
+        second = pool.submit(engine.twin().say, "second")
+        wait_until(lambda: engine.is_stored("second"))
+        release.set()
+        with pytest.raises(ProviderFailed):
+            first.result(5)
+        assert second.result(5).chat.response == "re second"
+    assert engine.model.requests[-1].history == ()
+
+
+def test_waiting_for_ones_turn_is_bounded(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([[release, "ok"]]))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(engine.say, "first")
+        wait_until(lambda: engine.model.calls == 1)
+        with pytest.raises(DeadlineExceeded):
+            engine.say("second", Deadline(0.3))
+        release.set()
+        first.result()
+    assert [chat.status for chat in engine.chats()] == [ChatStatus.ANSWERED, ChatStatus.FAILED]
+
+
+def test_a_model_that_hangs_is_bounded_and_the_later_ones_go_on(stores: Stores) -> None:
+    never = threading.Event()
+    engine = Engine(stores, ScriptedModel([[never], echo]))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(engine.say, "first", Deadline(0.6))
+        wait_until(lambda: engine.model.calls == 1)
+        second = pool.submit(engine.twin().say, "second")
+        with pytest.raises(DeadlineExceeded):
+            first.result(5)
+        assert second.result(5).chat.response == "re second"
+
+
+def test_a_left_message_that_hangs_costs_one_deadline_and_not_that_of_everybody_behind_it(stores: Stores) -> None:
+    never = threading.Event()
+    engine = Engine(stores, ScriptedModel([[never], echo]))
+    plant(engine, "poison")
+    with pytest.raises(DeadlineExceeded):
+        engine.say("second", Deadline(0.5))
+    error = engine.chat("poison").error
+    assert error is not None and error.code == "deadline_exceeded"
+    assert engine.say("third").chat.response == "re third"
+
+
+def test_a_left_message_is_not_blamed_for_the_little_time_that_somebody_had(stores: Stores) -> None:
+    """The second has spent its time on the first, whose owner died at last, and has none for its answer."""
+    never = threading.Event()
+    engine = Engine(stores, ScriptedModel([[never], echo, echo]))
+    plant(engine, "first", lease_until=now() + timedelta(seconds=0.6))
+    with pytest.raises(DeadlineExceeded):
+        engine.say("second", Deadline(1))
+    left = engine.chat("first")
+    assert (left.status, left.lease_owner, left.error) == (ChatStatus.RECEIVED, None, None)
+    engine.say("third")
+    assert engine.chat("first").response == "re first"
+
+
+def test_a_left_message_goes_back_when_the_caller_of_the_one_behind_it_leaves(stores: Stores) -> None:
+    never = threading.Event()
+    engine = Engine(stores, ScriptedModel([[never], echo]))
+    plant(engine, "first")
+    deadline = Deadline(10)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(engine.say, "second", deadline)
+        wait_until(lambda: engine.model.calls == 1)
+        deadline.cancel()
+        with pytest.raises(CallCancelled):
+            second.result(5)
+    left = engine.chat("first")
+    assert (left.status, left.lease_owner, left.failures) == (ChatStatus.RECEIVED, None, 0)
+    engine.sweep()
+    assert engine.chat("first").response == "re first"
+
+
+def test_a_left_message_that_fails_blocks_nobody(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([BROKEN, echo]))
+    plant(engine, "first")
+    assert engine.say("second").chat.response == "re second"
+    assert engine.chat("first").status is ChatStatus.FAILED
+
+
+def test_several_left_messages_are_answered_in_their_order(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo] * 4))
+    for text in ("one", "two", "three"):
+        plant(engine, text)
+    engine.say("four")
+    assert [request.question for request in engine.model.requests] == ["one", "two", "three", "four"]
+    assert [len(request.history) for request in engine.model.requests] == [0, 1, 2, 3]
+
+
+def test_a_left_message_in_the_middle_waits_for_its_own_turn(stores: Stores) -> None:
+    """The sweeper's job begins with the second; the first is left as well, and is answered before it."""
+    engine = Engine(stores, ScriptedModel([echo] * 2))
+    plant(engine, "one")
+    engine.service.resume(plant(engine, "two").id)
+    assert [request.question for request in engine.model.requests] == ["one", "two"]
+
+
+def test_a_message_that_is_tried_again_holds_the_later_ones_up(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([BROKEN, [release, "at last"], echo]))
+    with pytest.raises(ProviderFailed):
+        engine.say("first", message_id="m")
+    with ThreadPoolExecutor(2) as pool:
+        again = pool.submit(engine.say, "first", message_id="m")
+        wait_until(lambda: engine.model.calls == 2)
+        second = pool.submit(engine.say, "second")
+        wait_until(lambda: engine.is_stored("second"))
+        release.set()
+        assert again.result(5).chat.response == "at last"
+        second.result(5)
+    assert engine.model.requests[-1].history == (Turn("first", "at last"),)
+
+
+def test_a_message_of_a_deleted_assistant_goes_with_it(stores: Stores) -> None:
+    """It was stored by a server that died before it saw the deletion; nobody waits behind it."""
+    engine = Engine(stores, ScriptedModel([]))
+    plant(engine, "first")
+    second = plant(engine, "second")
+    stores.assistants.delete(engine.assistant.id)
+    with pytest.raises(Conflict) as gone:
+        list(engine.service.retry(engine.assistant, second, Deadline(5)))
+    assert gone.value.code == "conversation_erased"
+    assert engine.chats() == []
