@@ -13,6 +13,7 @@ _SECRETS = (
     re.compile(r"orq_[A-Za-z0-9]+_[A-Za-z0-9]+"),
     re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"),
     re.compile(r"\bsk-[\w-]{8,}"),
+    re.compile(r"\bwhsec_[\w+/=-]{8,}"),
     re.compile(r"(?i)(?<=bearer )[^\s\"',;]+"),
     re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 )
@@ -21,7 +22,7 @@ _LEAST_SECRET = 8
 
 
 class JsonFormatter(logging.Formatter):
-    """Write one JSON object a line: time, level, logger, message and the record's extras.
+    """Write one JSON object a line: time, level, logger, process, message and the record's extras.
 
     Args:
         secrets: values of settings that must not be written wherever they turn up.
@@ -37,6 +38,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
+            "process": record.process,
             "message": record.getMessage(),
         }
         line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})

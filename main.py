@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -32,12 +33,14 @@ from routes.metrics import Metrics
 from routes.openapi import openapi_config, register_openapi
 from routes.parsing import ReferenceConverter
 from routes.requests import register_requests
+from routes.room import ROOM_KEY, Room
 from services.importing import FolderImport
 from services.providers.jwt_tokens import ISSUER, LEEWAY_SECONDS
 from services.providers.offline import OfflineModel
 from services.registry import Services
-from serving import Server
+from serving import Ending, Server, listen, url_of
 from settings import Settings, SettingsError
+from supervisor import INHERITED, METRICS_FOLDER, Supervisor, Tie
 from wiring import build_services, jwt_secret
 
 VERSION = "0.2.0"
@@ -67,7 +70,10 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         services = build_services(settings)
         atexit.register(services.close)
     app.extensions[SERVICES_KEY] = services
-    app.extensions[METRICS_KEY] = metrics = Metrics()
+    app.extensions[METRICS_KEY] = metrics = Metrics(os.environ.get(METRICS_FOLDER))
+    app.extensions[ROOM_KEY] = room = Room(settings.threads, metrics.room_used)
+    metrics.room_size.set(room.size)
+    app.wsgi_app = room.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if settings.proxy_hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxy_hops)  # type: ignore[method-assign]
     if settings.cors_origins:
@@ -94,25 +100,79 @@ def load_settings() -> Settings:
     return settings
 
 
+_workers_option = click.option("--workers", type=click.IntRange(1, 64), help="Server processes; else WORKERS decides.")
+
+
 @click.group(invoke_without_command=True)
+@_workers_option
 @click.pass_context
-def commands(context: click.Context) -> None:
+def commands(context: click.Context, workers: int | None) -> None:
     """Serve Orquestra, or do one of the other things below. Settings come from the environment or `.env`."""
     if context.invoked_subcommand is None:
-        serve()
+        context.invoke(serve, workers=workers)
 
 
-def serve() -> None:
-    """Serve until a signal."""
+@commands.command()
+@_workers_option
+def serve(workers: int | None) -> None:
+    """Serve until a signal. With several server processes SIGHUP replaces them, without a pause."""
+    env = dict(os.environ)  # without `.env`: processes that are started later read it again
+    inherited = os.environ.pop(INHERITED, "")
     settings = load_settings()
+    workers = workers or settings.workers
+    if inherited:
+        _serve_for(Tie(inherited), settings)
+    elif workers == 1:
+        _serve_alone(settings)
+    else:
+        _supervise(settings, workers, env)
+
+
+def _serve_alone(settings: Settings) -> None:
     app = create_app(settings)
-    server = Server(app, settings)
-    services: Services = app.extensions[SERVICES_KEY]
-    if services.health.provider == OfflineModel.provider:
+    listener = listen(settings)
+    server = Server(app, settings, listener)
+    _announce(settings, listener)
+    server.run(_ending(app))
+    _close(app)
+
+
+def _serve_for(tie: Tie, settings: Settings) -> None:
+    """Be one of several server processes."""
+    app = create_app(settings)
+    Server(app, settings, tie.listener, supervised=True).run(_ending(app), tie.ready)
+    _close(app)
+
+
+def _supervise(settings: Settings, workers: int, env: dict[str, str]) -> None:
+    """Run several server processes."""
+    listener = listen(settings)
+    folder = settings.data_dir.resolve() / "metrics" / str(listener.getsockname()[1])
+    supervisor = Supervisor(listener, workers, [sys.executable, *sys.orig_argv[1:]], env, folder)
+    if code := supervisor.run(lambda: _announce(settings, listener)):
+        raise click.exceptions.Exit(code)
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    if settings.effective_language_model == OfflineModel.provider:
         logger.warning("offline mode: answers are extracts from documents; set OPENAI_API_KEY or OPENAI_BASE_URL")
-    click.echo(f"Orquestra {VERSION} serves {server.url} (documentation: {server.url}/docs)", err=True)
-    server.run(services.health.drain)
-    services.close()
+    url = url_of(listener)
+    click.echo(f"Orquestra {VERSION} serves {url} (documentation: {url}/docs)", err=True)
+
+
+def _ending(app: Flask) -> Ending:
+    return Ending(_services_of(app).health.drain, app.extensions[ROOM_KEY].close)
+
+
+def _close(app: Flask) -> None:
+    close = _services_of(app).close
+    close()
+    atexit.unregister(close)
+
+
+def _services_of(app: Flask) -> Services:
+    services: Services = app.extensions[SERVICES_KEY]
+    return services
 
 
 @commands.command()

@@ -1,7 +1,7 @@
 """The queues of jobs: one for each kind, so that slow jobs never hold quick ones up."""
 
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from models.jobs import DeadLetter
@@ -49,9 +49,11 @@ class Queues:
 
     def close(self) -> None:
         """Take no new job, wait a while for those that run, hand back the others: all queues at the same time."""
-        with ThreadPoolExecutor(len(self.kinds)) as pool:
-            for closed in [pool.submit(queue.close) for queue in self.kinds.values()]:
-                closed.result()
+        closing = [threading.Thread(target=queue.close, name="closing jobs") for queue in self.kinds.values()]
+        for one in closing:
+            one.start()
+        for one in closing:
+            one.join()
 
 
 def open_queues(settings: Settings, redis_url: str) -> Queues:

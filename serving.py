@@ -5,7 +5,6 @@ client that left goes unnoticed; above 1 MiB unsent, a reader that stalled holds
 memory.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -29,9 +29,18 @@ from settings import Settings
 
 logger = logging.getLogger("orquestra.serving")
 
+_LINGER_SECONDS = 1.0
+"""Idle connections stay open that long: who uses theirs all the time then learns from a header that it will close."""
+
+_CUT_SECONDS = 25.0
 _DRAIN_SECONDS = 30.0
 _BACKLOG = 1024
 _OPEN_FILES = 8192
+_CONNECTIONS = 4096
+"""Idle ones mostly: each costs the loop 1 us a turn, and 3 KB; so many add 5 ms to a request."""
+
+_FILES_OF_A_THREAD = 8
+"""Connections to a model, stores and Redis, and what a request writes into."""
 _CODES = {413: "too_large", 431: "headers_too_large", 501: "not_implemented"}
 _SPARE_BYTES = 4 * 2**20
 
@@ -81,18 +90,52 @@ class ProblemChannel(HTTPChannel):  # type: ignore[misc]
     task_class = ClosingTask
 
 
-class Server:
-    """A listening server that finishes its work before it goes."""
+@dataclass(frozen=True)
+class Ending:
+    """What a server tells the rest of the process while it ends.
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
-        _allow_many_files()
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    Attributes:
+        drain: called at the signal, so that readiness says no.
+        cut_short: called when the time is nearly up, so that who still waits gets an answer that says so.
+    """
+
+    drain: Callable[[], None]
+    cut_short: Callable[[], None]
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return the socket that clients connect to.
+
+    Raises:
+        OSError: the address is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Server:
+    """A listening server that finishes its work before it goes.
+
+    Args:
+        supervised: somebody else starts and ends this process; repeated signals then mean nothing, because a service
+            manager and the supervisor send one each.
+    """
+
+    def __init__(self, app: Flask, settings: Settings, listener: socket.socket, *, supervised: bool = False) -> None:
+        files = _allow_many_files()
+        self._url = url_of(listener)
+        self._supervised = supervised
         self._waitress = create_server(
             app,
             sockets=[listener],
             threads=settings.threads,
-            connection_limit=1000,
+            connection_limit=_most_connections(files, settings.threads),
             backlog=_BACKLOG,
             asyncore_use_poll=True,
             channel_request_lookahead=1,
@@ -106,63 +149,77 @@ class Server:
         self._stopping = threading.Event()
         self._finished = threading.Event()
 
-    @property
-    def url(self) -> str:
-        """Return where it listens."""
-        host = self._waitress.effective_host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._waitress.effective_port}"
-
-    def run(self, drain: Callable[[], None]) -> None:
+    def run(self, ending: Ending, ready: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is in flight, within 30 s; a second signal ends at once.
 
         Args:
-            drain: called at the signal, so that readiness says no.
+            ready: called when it serves.
         """
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             if self._finished.is_set():
                 raise SystemExit(0)
-            if self._stopping.is_set():
+            if not self._stopping.is_set():
+                self._stopping.set()
+                ending.drain()
+                threading.Thread(target=self._finish, args=[ending.cut_short], name="drain", daemon=True).start()
+            elif not self._supervised:
                 os._exit(1)
-            self._stopping.set()
-            drain()
-            threading.Thread(target=self._finish, name="drain", daemon=True).start()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        logger.info("serving", extra={"url": self.url})
+        logger.info("serving", extra={"url": self._url})
+        ready()
         self._waitress.run()
         logger.info("stopped")
 
-    def _finish(self) -> None:
+    def _finish(self, cut_short: Callable[[], None]) -> None:
         """Refuse new connections, wait for the requests in flight, then end waitress' loop in the main thread."""
-        # Out of the loop's map first: seeing the socket end, the loop would close the pipe that answers wake it by,
-        # and whatever file is opened next would get the pipe's number and its bytes.
+        # Out of the loop's map first: it must not look at a closed socket, whose number the next file may get. Closed
+        # and not shut down: other processes may listen on the same socket, and go on with those who wait in its queue.
         self._waitress.accepting = False
         self._waitress.del_channel()
-        with contextlib.suppress(OSError):
-            self._waitress.socket.shutdown(socket.SHUT_RDWR)
-        until = time.monotonic() + _DRAIN_SECONDS
+        self._waitress.socket.close()
+        began = time.monotonic()
         quiet = 0
-        while quiet < 3 and time.monotonic() < until:  # a thread that has just answered still has to put things away
-            quiet = 0 if self._busy() else quiet + 1
+        while quiet < 3 and (passed := time.monotonic() - began) < _DRAIN_SECONDS:
+            if passed > _CUT_SECONDS:
+                cut_short()
+            # a thread that has just answered still has to put things away
+            quiet = 0 if self._busy(lingering=passed < _LINGER_SECONDS) else quiet + 1
             time.sleep(0.05)
         self._finished.set()
-        signal.raise_signal(signal.SIGTERM)
+        end_process()
 
-    def _busy(self) -> bool:
-        """Tell whether an answer is in flight; connections that only wait for another request are closed."""
+    def _busy(self, lingering: bool) -> bool:
+        """Tell whether there is something to wait for; later, connections that only wait for a request are closed."""
         channels: list[Any] = list(self._waitress.active_channels.values())
-        busy = [channel for channel in channels if channel.requests or channel.total_outbufs_len]
+        if lingering:
+            return bool(channels)
+        busy = [one for one in channels if one.requests or one.request is not None or one.total_outbufs_len]
         for channel in channels:
             if channel not in busy:
                 channel.will_close = True
         return bool(busy)
 
 
-def _allow_many_files() -> None:
-    """Raise the soft limit of open files: connections, streams to models and stores each take one."""
+def end_process() -> None:
+    """Send this process SIGTERM, from any thread, in a way that wakes the main thread."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGTERM)
+
+
+def _allow_many_files() -> int:
+    """Raise the soft limit of open files: connections, streams to models and stores each take one; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return _OPEN_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def _most_connections(files: int, threads: int) -> int:
+    """Return how many clients may be connected, nearly all of them idle, before new ones have to wait."""
+    return min(_CONNECTIONS, max(files - _FILES_OF_A_THREAD * threads, files // 2))

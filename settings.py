@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -82,6 +83,13 @@ def _origins(text: str) -> tuple[str, ...]:
     return tuple(origin.strip() for origin in text.split(",") if origin.strip())
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(one.strip()) for one in text.split(",") if one.strip())
+    except ValueError:
+        raise ValueError("must be networks such as 10.1.0.0/16, separated by commas") from None
+
+
 def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
     return field(
         default=parse(default), repr=not secret, metadata={"default": default, "parse": parse, "meaning": meaning}
@@ -94,6 +102,7 @@ class Settings:
 
     host: str = _setting("127.0.0.1", str, "address to listen on")
     port: int = _setting("8080", _integer(0, 65535), "port to listen on; 0 takes a free one")
+    workers: int = _setting("1", _integer(1, 64), "server processes on the same port")
     threads: int = _setting("128", _integer(1, 1000), "requests and streams served at the same time")
     data_dir: Path = _setting("var", _folder, "embedded stores, local indexes and generated secrets")
     documents_url: str = _setting(
@@ -103,7 +112,13 @@ class Settings:
         "10", _integer(1, 1000), "contents of a document that are kept, the current one among them"
     )
     job_threads: int = _setting(
-        "2", _integer(0, 64), "documents indexed at the same time in this process; 0: only in `worker` processes"
+        "2", _integer(0, 64), "documents indexed at the same time in this process; 0: jobs only in `worker` processes"
+    )
+    callback_threads: int = _setting(
+        "8", _integer(1, 256), "messages with a `callback_url` answered, and callbacks sent, at the same time"
+    )
+    callback_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "", _networks, "private networks that callbacks may go to, `10.1.0.0/16,127.0.0.0/8`; empty: none"
     )
     mongodb_uri: str = _setting(
         "", _url("mongodb", "mongodb+srv"), "MongoDB; empty: embedded SQLite in DATA_DIR", secret=True

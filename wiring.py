@@ -7,23 +7,28 @@ from pathlib import Path
 
 import httpx2
 
+from models.clock import now
 from models.errors import Unavailable
+from queues import Queues, open_queues
 from repositories.document_files import LocalDocumentFiles
-from repositories.redis.database import PREFIX
+from repositories.redis.destinations import RedisDestinations
 from repositories.redis.events import RedisEventBus
-from repositories.redis.jobs import RedisJobs
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.sessions import RedisSessionRepository
 from repositories.s3_client import build_s3_client
 from repositories.s3_document_files import S3DocumentFiles
 from repositories.secret_file import load_or_create_secret
+from routes.webhooks import event_body
 from services.api_keys import ApiKeys
 from services.assistants import AssistantBelongings, AssistantService
+from services.attempts import Attempts
 from services.auth import AuthPolicy, AuthService
+from services.callbacks import RESEND_CALLBACK, CallbackService, Courier
 from services.chats import ChatService
 from services.composing import Composer, Memory
 from services.conversations import ConversationService
+from services.dead_letters import DeadLetterService
 from services.documents import DocumentService
 from services.embedding import EMBED_DOCUMENT, EmbeddingService, EmbeddingStores
 from services.health import HealthService
@@ -35,22 +40,21 @@ from services.knowledge.parsing import DocumentParser
 from services.knowledge.vector_index import VectorIndex
 from services.leases import LeaseKeeper
 from services.news import ConversationNews
-from services.ports import (
-    Embedder,
-    LanguageModel,
-    Probe,
-)
+from services.nudges import ANSWER_CHAT, SEND_CALLBACK, Nudges
+from services.ports import Embedder, JobQueue, LanguageModel, Probe
 from services.providers.core_application import CoreModel
 from services.providers.jwt_tokens import JwtTokens
 from services.providers.offline import OfflineModel
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
+from services.providers.webhooks import StandardWebhookSender
 from services.registry import Services
 from services.shelf import Library, Shelf
 from services.upkeep import Upkeep
 from services.viewer import ConversationViewer
+from services.webhook_secrets import WebhookSecrets
 from settings import Settings
-from stores import Repositories, open_stores, repositories_of
+from stores import Repositories, Stores, open_stores, repositories_of
 
 logger = logging.getLogger("orquestra")
 
@@ -71,12 +75,6 @@ def build_models(settings: Settings) -> dict[str, LanguageModel]:
         limits = httpx2.Limits(max_connections=settings.threads, max_keepalive_connections=settings.threads)
         models[CoreModel.provider] = CoreModel(httpx2.Client(limits=limits), settings.core_api_base_url)
     return models
-
-
-def build_jobs(settings: Settings, redis_url: str) -> RedisJobs:
-    """Return the queue of this store's jobs: a worker on another store would not know their documents."""
-    store = settings.mongodb_database if settings.mongodb_uri else str(settings.data_dir.resolve())
-    return RedisJobs(redis_url, namespace=f"{PREFIX}jobs:{store}")
 
 
 def build_files(settings: Settings) -> LocalDocumentFiles | S3DocumentFiles:
@@ -133,7 +131,7 @@ def build_knowledge(
     held: Repositories,
     files: LocalDocumentFiles | S3DocumentFiles,
     locks: RedisLocks,
-    jobs: RedisJobs,
+    jobs: JobQueue,
 ) -> Knowledge:
     """Wire documents, their indexing and the index."""
     folder = settings.data_dir / "index"
@@ -153,67 +151,119 @@ def build_knowledge(
     return Knowledge(index, documents, indexing, embedding, shelf, leases)
 
 
-def start_work(settings: Settings, knowledge: Knowledge, jobs: RedisJobs) -> list[Upkeep]:
+@dataclass(frozen=True)
+class Conversing:
+    """Everything that answers messages and sends the answers."""
+
+    answering: ConversationService
+    callbacks: CallbackService
+    news: ConversationNews
+    leases: LeaseKeeper
+
+
+def build_conversing(
+    settings: Settings,
+    held: Repositories,
+    stores: Stores,
+    composer: Composer,
+    letters: DeadLetterService,
+    jobs: JobQueue,
+) -> Conversing:
+    """Wire answers and callbacks."""
+    news = ConversationNews(RedisEventBus(stores.redis), held.assistants, held.conversations)
+    journal = Journal(held.assistants, held.conversations, held.chats, RedisLocks(stores.redis), news)
+    leases, nudges = LeaseKeeper(), Nudges(jobs)
+    attempts = Attempts(journal, composer, leases, nudges)
+    answering = ConversationService(journal, attempts, leases, nudges, settings.answer_deadline_seconds)
+    secrets = WebhookSecrets(jwt_secret(settings))
+    courier = Courier(
+        StandardWebhookSender(settings.callback_networks),
+        RedisDestinations(stores.redis),
+        lambda assistant: secrets.signing(assistant, now()),
+        event_body,
+    )
+    callbacks = CallbackService(held.chats, held.assistants, nudges, courier, letters.bury)
+    return Conversing(answering, callbacks, news, leases)
+
+
+def start_work(
+    settings: Settings, knowledge: Knowledge, conversing: Conversing, letters: DeadLetterService, queues: Queues
+) -> list[Upkeep]:
     """Start this process's job threads, and what it looks after by itself."""
+    answering, callbacks = conversing.answering, conversing.callbacks
     upkeep = [
+        Upkeep(answering.sweep, seconds=_SWEEP_SECONDS),
+        Upkeep(callbacks.sweep, seconds=_SWEEP_SECONDS),
         Upkeep(knowledge.indexing.sweep, seconds=_SWEEP_SECONDS),
         Upkeep(knowledge.shelf.recover, seconds=_RECOVERY_SECONDS),
     ]
-    handlers = {INDEX_DOCUMENT: knowledge.indexing.index}
+    handlers = {
+        INDEX_DOCUMENT: knowledge.indexing.index,
+        ANSWER_CHAT: answering.resume,
+        SEND_CALLBACK: callbacks.send,
+        RESEND_CALLBACK: callbacks.resend,
+    }
     if knowledge.embedding is not None:
         handlers[EMBED_DOCUMENT] = knowledge.embedding.embed_document
         upkeep.append(Upkeep(knowledge.embedding.sweep, seconds=_EMBEDDING_SWEEP_SECONDS))
-    if settings.job_threads:
-        jobs.start(handlers, settings.job_threads)
+    queues.start(handlers, settings, letters.bury)
     return upkeep
 
 
 def build_services(settings: Settings) -> Services:
     """Open the stores, wire every service and start the work in the background."""
     stores = open_stores(settings)
-    held, redis_url = repositories_of(stores.database), stores.redis_url
-    locks, limiter, jobs = RedisLocks(stores.redis), RedisRateLimiter(stores.redis), build_jobs(settings, redis_url)
+    held, queues = repositories_of(stores.database), open_queues(settings, stores.redis_url)
+    limiter, secret = RedisRateLimiter(stores.redis), jwt_secret(settings)
     files = build_files(settings)
-    knowledge = build_knowledge(settings, held, files, locks, jobs)
+    knowledge = build_knowledge(settings, held, files, RedisLocks(stores.redis), queues.jobs)
     models, provider = build_models(settings), settings.effective_language_model
-    secret, sessions = jwt_secret(settings), RedisSessionRepository(stores.redis)
-    news = ConversationNews(RedisEventBus(stores.redis), held.assistants, held.conversations)
-    leases = LeaseKeeper()
-    journal = Journal(held.assistants, held.conversations, held.chats, locks, news)
-    composer = Composer(
-        Memory(held.chats, held.documents, held.passages, knowledge.index), models, provider, settings.history_tokens
-    )
-    answering = ConversationService(journal, composer, leases, settings.answer_deadline_seconds)
+    memory = Memory(held.chats, held.documents, held.passages, knowledge.index)
+    composer = Composer(memory, models, provider, settings.history_tokens)
+    letters = DeadLetterService(held.dead_letters, queues.jobs)
+    conversing = build_conversing(settings, held, stores, composer, letters, queues.jobs)
+    answering, news = conversing.answering, conversing.news
     belongings = AssistantBelongings(
         held.conversations, held.chats, held.documents, held.passages, held.vectors, files, knowledge.index, news
     )
-    probes: dict[str, Probe] = {"store": stores.database, "redis": stores.redis, "documents": files, "jobs": jobs}
-    upkeep = start_work(settings, knowledge, jobs)
+    probes: dict[str, Probe] = {
+        "store": stores.database,
+        "redis": stores.redis,
+        "documents": files,
+        "jobs": queues.probe,
+    }
+    upkeep = start_work(settings, knowledge, conversing, letters, queues)
 
     def close() -> None:
         for one in upkeep:
             one.close()
-        jobs.close()
-        leases.close()
+        answering.close()
+        queues.close()
+        conversing.leases.close()
         knowledge.leases.close()
         knowledge.index.close()
         stores.close()
 
     return Services(
-        auth=AuthService(held.users, sessions, limiter, JwtTokens(secret), auth_policy(settings)),
+        auth=AuthService(
+            held.users, RedisSessionRepository(stores.redis), limiter, JwtTokens(secret), auth_policy(settings)
+        ),
         assistants=AssistantService(
             held.assistants,
             held.users,
             belongings,
             ApiKeys(secret),
+            WebhookSecrets(secret),
             limiter,
             frozenset(models),
             settings.messages_per_minute,
         ),
         documents=knowledge.documents,
         conversations=answering,
+        callbacks=conversing.callbacks,
         chats=ChatService(held.assistants, held.conversations, held.chats, answering, news),
         viewer=ConversationViewer(held.assistants, held.conversations, held.chats, news),
+        dead_letters=letters,
         health=HealthService(probes, provider, models[provider].model),
         close=close,
     )

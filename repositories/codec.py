@@ -30,6 +30,7 @@ class Codec(Generic[Item]):
     def __init__(self, kind: type[Item], opaque: Sequence[str] = ()) -> None:
         self._kind = kind
         self._opaque = tuple(opaque)
+        msgspec.json.Decoder(kind)  # builds the kind's description now: two threads that do so at once crash
 
     def plain(self, item: Item) -> dict[str, Any]:
         """Return an item's fields as plain values."""

@@ -15,6 +15,7 @@ from routes.errors import problem
 from routes.paging import page_headers
 from routes.parsing import Blueprint
 from routes.requests import request_id
+from routes.room import in_room
 from routes.schemas.base import PageQuery
 from routes.schemas.conversations import ConversationQuery, ConversationSchema, ExportQuery, MessageSchema
 from routes.streaming import PING, event_stream, frame
@@ -50,6 +51,7 @@ def messages(query: dict[str, Page], conversation_id: str) -> Any:
 @blueprint.get("/events")
 @signed_in
 @blueprint.response(200, description="text/event-stream of conversation_new, _updated and _deleted")
+@in_room()
 def events() -> Response:
     """Watch conversations live."""
     news = services().viewer.watch(caller(), login_check())

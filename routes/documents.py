@@ -10,6 +10,7 @@ from models.documents import Document
 from routes.access import caller, services, signed_in
 from routes.paging import page_headers
 from routes.parsing import Blueprint
+from routes.room import in_room
 from routes.schemas.documents import (
     DocumentQuery,
     DocumentSchema,
@@ -26,11 +27,16 @@ from routes.schemas.documents import (
 blueprint = Blueprint("documents", __name__, url_prefix="/documents", description="Documents and search in them")
 
 
+def _waits(query: dict[str, bool], *_: Any, **__: Any) -> bool:
+    return query["wait"]
+
+
 @blueprint.post("/add")
 @signed_in
 @blueprint.arguments(WaitQuery, location="query")
 @blueprint.arguments(DocumentUpload, location="files")
 @blueprint.response(201, DocumentSchema)
+@in_room(when=_waits)
 def add(query: dict[str, bool], form: dict[str, Any]) -> Any:
     """Upload a document, or replace the one of the same name; the old content answers until the new one is ready."""
     file = form.pop("file")
@@ -119,6 +125,7 @@ def delete(document_id: str) -> None:
 @signed_in
 @blueprint.arguments(WaitQuery, location="query")
 @blueprint.response(200, DocumentSchema)
+@in_room(when=_waits)
 def reindex(query: dict[str, bool], document_id: str) -> Document:
     """Read a document's file again and replace its passages; the old ones answer meanwhile."""
     return services().documents.reindex(caller(), document_id, wait=query["wait"])

@@ -1,13 +1,19 @@
-"""What Prometheus may know; every app has a registry of its own."""
+"""What Prometheus may know; every app has a registry of its own.
+
+Server processes on one port write theirs into files of a folder, and each shows those of all. prometheus_client then
+has no figures of a single process (`process_*`), and wants the folder in the environment before it is imported.
+"""
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from models.chats import Chat
 
@@ -15,12 +21,21 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 
 
 class Metrics:
-    """The counters and histograms of one app."""
+    """The counters, gauges and histograms of one app.
 
-    def __init__(self) -> None:
+    Args:
+        folder: where the server processes on one port put theirs together; None for a single process.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = folder
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        if folder is None:
+            ProcessCollector(registry=self._registry)
+            PlatformCollector(registry=self._registry)
+        self._gauge("orquestra_server_processes", "Server processes").set(1)
+        self.room_size = self._gauge("orquestra_room_size", "Places for answers, streams and uploads that wait")
+        self.room_used = self._gauge("orquestra_room_used", "Places that are taken")
         self.requests = Counter(
             "orquestra_http_requests", "HTTP requests", ["method", "route", "status"], registry=self._registry
         )
@@ -46,6 +61,10 @@ class Metrics:
             registry=self._registry,
         )
 
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        """Return a gauge whose value is the sum of all living processes'."""
+        return Gauge(name, meaning, registry=self._registry, multiprocess_mode="livesum")
+
     def count_failure(self, code: str) -> None:
         """Count a message that got no answer."""
         self._failures.labels(code).inc()
@@ -62,4 +81,8 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
-        return generate_latest(self._registry)
+        if self._folder is None:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody, self._folder)  # type: ignore[no-untyped-call]
+        return generate_latest(everybody)

@@ -9,7 +9,8 @@ from typing import Any
 from flask import Response, json, request
 
 from models.deadline import Deadline
-from models.errors import OrquestraError
+from models.errors import CallCancelled, OrquestraError
+from routes.room import cut_off
 
 _POLL_SECONDS = 0.25
 _PING_SECONDS = 10.0
@@ -79,6 +80,8 @@ class _Pump:
             for item in self._frames:
                 self._hand_over(item)
             ending = _END
+        except CallCancelled:
+            ending = cut_off()
         except OrquestraError as error:
             ending = error
         finally:

@@ -53,7 +53,7 @@ class MongoChatRepository:
         elif seen.lease_owner is None:  # as it still is: only a claim, which is counted, makes an owner
             where["lease_owner"] = None
         else:
-            where["$nor"] = [{"lease_owner": {"$ne": None}, "lease_until": {"$gt": at}}]
+            where["lease_until"] = {"$not": {"$gt": at}}
         return self._chats.update(where, changes, {"attempts": 1})
 
     def renew(self, chat_ids: Iterable[str], owner: str, until: datetime) -> None:

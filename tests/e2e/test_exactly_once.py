@@ -1,6 +1,5 @@
 """One message, one answer: across deliveries, processes and deaths. The model is an emulator that others wrote."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -122,53 +121,3 @@ def test_a_death_in_the_middle_is_taken_over_by_the_next_delivery(stores: dict[s
 def _say_into_the_void(server: RunningServer, assistant: dict[str, str]) -> None:
     with Api(server.url) as channel, pytest.raises(httpx2.HTTPError):
         channel.say(assistant, "hello", message_id="m")
-
-
-def test_a_stop_lets_answers_in_flight_finish(model: AimockServer, stores: dict[str, str], tmp_path: Path) -> None:
-    settings = {**SETTINGS, **stores, "MONGODB_DATABASE": "e2e_stop", "OPENAI_BASE_URL": model.base_url}
-    with running_server(tmp_path, settings) as server, Api(server.url) as api:
-        api.post("/auth/register", json=ADMIN).raise_for_status()
-        api.login(ADMIN["email"], ADMIN["password"])
-        assistant = api.new_assistant()
-        with ThreadPoolExecutor(1) as pool:
-            before = len(model.journal())
-            answer = pool.submit(api.say, assistant, "a slow question")
-            while len(model.journal()) == before:
-                time.sleep(0.01)
-            assert server.stop() == 0
-            assert answer.result().json()["status"] == "answered"
-        with pytest.raises(httpx2.HTTPError):
-            httpx2.get(f"{server.url}/healthz")
-
-
-def test_a_stop_under_load_harms_no_file(model: AimockServer, tmp_path: Path) -> None:
-    settings = {**SETTINGS, "OPENAI_BASE_URL": model.base_url}
-    with running_server(tmp_path, settings) as server, Api(server.url) as api:
-        api.post("/auth/register", json=ADMIN).raise_for_status()
-        api.login(ADMIN["email"], ADMIN["password"])
-        assistant = api.new_assistant()
-        stopping = threading.Event()
-
-        def keep_asking(_: int) -> None:
-            """Use one connection for as long as the server takes requests on it."""
-            with Api(server.url) as channel, contextlib.suppress(httpx2.HTTPError):
-                while channel.get("/readyz").status_code in {200, 503}:
-                    channel.say(assistant, "a slow question", active=False)
-
-        def answer(number: int) -> str:
-            with Api(server.url) as channel:
-                stopping.set()
-                return str(channel.say(assistant, "a slow question", id=f"c{number}").json()["status"])
-
-        with ThreadPoolExecutor(8) as pool:
-            asking = [pool.submit(keep_asking, number) for number in range(4)]
-            answers = [pool.submit(answer, number) for number in range(4)]
-            stopping.wait(10)
-            time.sleep(0.3)
-            server.process.terminate()
-            assert {one.result() for one in answers} == {"answered"}
-            for one in asking:
-                one.result()
-        assert server.process.wait(40) == 0
-    assert (tmp_path / "var" / "orquestra.sqlite").read_bytes().startswith(b"SQLite format 3\0")
-    assert not [line for line in server.log if "Traceback" in line or "Bad file descriptor" in line]

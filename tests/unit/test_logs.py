@@ -22,6 +22,7 @@ def line(message: str, formatter: JsonFormatter, **extra: object) -> dict[str, o
         "Authorization: Bearer abc.def-ghi",
         "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
         "sk-verysecretkey123",
+        "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
         "redis://:p4ssw0rd@cache:6379/0",
         'a secret with "quotes" and \\ in it: s3cr"et\\value',
     ],
