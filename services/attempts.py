@@ -234,7 +234,10 @@ class Attempts:
         """Let go of a chat that somebody else may answer at once."""
         try:
             stored = self._chats.get(chat.id)
-            while stored is not None and stored.lease_owner == attempt and not self._chats.requeue(stored, now()):
+            while stored is not None and stored.lease_owner == attempt:
+                if self._chats.requeue(stored, now()):
+                    self._nudges.answer(chat.id)
+                    return
                 stored = self._chats.get(chat.id)  # its lease was being renewed
         except Unavailable:
             logger.warning("a message could not be handed back; the lease ends by itself", extra={"chat": chat.id})

@@ -1,6 +1,7 @@
 """The one way to get an answer. Every door calls `ConversationService.answer`, or `accept` for one sent later."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,7 @@ from models.chats import Chat, ChatStatus
 from models.clock import now
 from models.conversations import is_active
 from models.deadline import Deadline
-from models.errors import CallCancelled, Conflict
+from models.errors import CallCancelled, Conflict, Unavailable
 from services.attempts import Attempts, stored_failure
 from services.deliveries import is_due
 from services.journal import Journal
@@ -26,6 +27,7 @@ _QUEUED_SECONDS = 30.0
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 """When a job looks again whether it is its chat's turn: later, the longer the chat has waited."""
 
+_LOOK_SECONDS = 0.05
 _SWEPT = 100
 _UNSETTLED = frozenset({ChatStatus.RECEIVED, ChatStatus.FAILED})
 _ANSWERED = frozenset({ChatStatus.ANSWERED, ChatStatus.MERGED})
@@ -112,7 +114,11 @@ class ConversationService:
         yield from self._attempts.run(assistant, *claimed, deadline)
 
     def resume(self, chat_id: str) -> None:
-        """Do the job `ANSWER_CHAT`: answer a chat that nobody works on, unless it is answered by now."""
+        """Do the job `ANSWER_CHAT`: answer a chat that nobody works on, unless it is answered by now.
+
+        Raises:
+            Unavailable: code `server_draining`; the job is for another server.
+        """
         chat = self._journal.chats.get(chat_id)
         if chat is None or not _is_to_be_answered(chat):
             return
@@ -122,7 +128,7 @@ class ConversationService:
         deadline = self.new_deadline()
         with self._lock:
             if self._closed:
-                return
+                raise Unavailable("This server is about to end.", code="server_draining")
             self._jobs.add(deadline)
         try:
             self._attempts.take_over(chat, deadline)
@@ -137,13 +143,19 @@ class ConversationService:
             if self._journal.chats.requeue(chat, at + timedelta(seconds=_QUEUED_SECONDS)):
                 self._nudges.answer(chat.id)
 
-    def close(self) -> None:
-        """Hand the chats back that jobs are answering, so that other servers can go on with them at once."""
+    def close(self, within: float = 8.0) -> None:
+        """Let the answers that jobs are making end, for so many seconds, then hand the rest back to other servers."""
         with self._lock:
             self._closed = True
-            running = list(self._jobs)
+        until = time.monotonic() + within
+        while (running := self._running()) and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
         for deadline in running:
             deadline.cancel()
+
+    def _running(self) -> list[Deadline]:
+        with self._lock:
+            return list(self._jobs)
 
     def _seconds_until_its_turn(self, chat: Chat) -> float:
         """Say how long a job for a chat had only to wait: a thread for jobs has other things to do."""

@@ -15,7 +15,7 @@ from models.answers import Done
 from models.chats import Chat, ChatFailure, ChatStatus
 from models.clock import now
 from models.conversations import Channel, Conversation
-from models.errors import Conflict, OrquestraError, ProviderFailed
+from models.errors import Conflict, OrquestraError, ProviderFailed, Unavailable
 from models.ids import new_id
 from services.providers.scripted import Item, ScriptedModel
 from tests.contract.engine import DYING, Engine, Meddled, echo, wait_until
@@ -270,7 +270,7 @@ def test_a_stopping_server_hands_its_jobs_back(stores: Stores) -> None:
         job = pool.submit(stopping.service.resume, chat.id)
         wait_until(lambda: stopping.model.calls == 1)
         assert stopping.chat("hello").is_worked_on(now())
-        stopping.service.close()
+        stopping.service.close(within=0.1)
         job.result(5)  # the model is cut off: its event is never set
     left = stopping.chat("hello")
     assert (left.status, left.lease_owner, left.failures, left.error) == (ChatStatus.RECEIVED, None, 0, None)
@@ -284,8 +284,24 @@ def test_a_stopped_server_begins_no_job(stores: Stores) -> None:
     engine = Engine(stores, ScriptedModel([]))
     chat = plant(engine, "hello")
     engine.service.close()
-    engine.service.resume(chat.id)
+    with pytest.raises(Unavailable) as refused:  # so that its job is done by another server
+        engine.service.resume(chat.id)
+    assert refused.value.code == "server_draining"
     assert engine.chats() == [chat]
+
+
+def test_a_stopping_server_lets_its_jobs_end(stores: Stores) -> None:
+    nearly = threading.Event()
+    stopping = Engine(stores, ScriptedModel([["half ", nearly, "and half"]]))
+    chat = plant(stopping, "hello")
+    with ThreadPoolExecutor(2) as pool:
+        job = pool.submit(stopping.service.resume, chat.id)
+        wait_until(lambda: stopping.model.calls == 1)
+        closing = pool.submit(stopping.service.close)
+        nearly.set()
+        job.result(5)
+        closing.result(5)
+    assert stopping.chat("hello").response == "half and half"
 
 
 def test_a_lease_that_is_renewed_while_a_job_is_handed_back_is_handed_back_all_the_same(stores: Stores) -> None:
@@ -304,7 +320,7 @@ def test_a_lease_that_is_renewed_while_a_job_is_handed_back_is_handed_back_all_t
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(server.service.resume, chat.id)
         wait_until(lambda: stopping.model.calls == 1)
-        server.service.close()
+        server.service.close(within=0)
         job.result(5)
     assert stopping.chat("hello").lease_owner is None
 
