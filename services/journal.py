@@ -20,6 +20,9 @@ from services.ports import AssistantRepository, ChatRepository, ConversationRepo
 
 logger = logging.getLogger("orquestra.journal")
 
+_MOST_PLACES = 5
+"""So often a message is put behind others that came in between; after that it may be answered out of order."""
+
 _MOST_PAUSES = 5
 _LONGEST_BURST = timedelta(seconds=45)
 """Whoever writes on and on is answered after so many pauses, or so long, all the same."""
@@ -73,20 +76,41 @@ class Journal:
             begun = Conversation(new_id(), inbound.assistant.id, inbound.channel, at, at, username=inbound.username)
             conversation = self.conversations.find_or_add(begun)
             with self.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
-                newest = self.chats.newest(conversation.id)
-                chat_id = new_id(after=newest.id if newest else None)
-                chat = _new_chat(inbound, conversation, key, chat_id)
-                if chat.status is ChatStatus.RECEIVED:
-                    leased = replace(chat, lease_until=end_of_lease(), burst=_burst(inbound.assistant, newest))
-                    chat = leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
-                stored = self.chats.add(chat)
+                chat = self._append(inbound, conversation, attempt, key, end_of_lease)
             if self.assistants.get(inbound.assistant.id) is None:
                 self.conversations.delete(conversation.id)
                 self.chats.delete_of_conversation(conversation.id)
                 raise Unauthenticated("The assistant of this API key has been deleted.", code="api_key_invalid")
             if self.conversations.get(conversation.id) is not None:
-                return (chat if stored else None), conversation.id == begun.id
+                return chat, conversation.id == begun.id
             self.chats.delete_of_conversation(conversation.id)
+
+    def _append(
+        self,
+        inbound: Inbound,
+        conversation: Conversation,
+        attempt: str,
+        key: str,
+        end_of_lease: Callable[[], datetime],
+    ) -> Chat | None:
+        """Store a new chat behind all others of its conversation; None if the message is there already.
+
+        Where the lock was lost, because Redis is away or the store took long, another one with a larger id may have
+        been stored first, and may be answered by now. Then this one is stored once more, so that ids are in the order
+        in which messages were stored, and nobody's turn comes before that of an earlier one.
+        """
+        for place in range(_MOST_PLACES):
+            newest = self.chats.newest(conversation.id)
+            chat = _new_chat(inbound, conversation, key, new_id(after=newest.id if newest else None))
+            if chat.status is ChatStatus.RECEIVED:
+                leased = replace(chat, lease_until=end_of_lease(), burst=_burst(inbound.assistant, newest))
+                chat = leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
+            if not self.chats.add(chat):
+                return None
+            last = self.chats.newest(conversation.id)
+            if last is None or last.id <= chat.id or place == _MOST_PLACES - 1 or not self.chats.withdraw(chat):
+                break
+        return chat
 
     def note(self, chat: Chat, text: str, username: str | None = None, *, first: bool = False) -> None:
         """Bring the conversation's list entry up to date and tell who watches; neither is worth failing for."""

@@ -127,6 +127,9 @@ class ChatRepository(Protocol):
     def add(self, chat: Chat) -> bool:
         """Store a new chat; False, and nothing stored, if its assistant has one with the same dedupe key."""
 
+    def withdraw(self, chat: Chat) -> bool:
+        """Delete a chat that was just added, if nobody has done anything with it since; tell whether that was so."""
+
     def get(self, chat_id: str) -> Chat | None:
         """Return the chat with this id."""
 

@@ -27,6 +27,11 @@ class MongoChatRepository:
         """Store a new chat; False, and nothing stored, if its assistant has one with the same dedupe key."""
         return self._chats.add(chat)
 
+    def withdraw(self, chat: Chat) -> bool:
+        """Delete a chat that was just added, if nobody has done anything with it since; tell whether that was so."""
+        unused = {"status": chat.status.value, "lease_owner": chat.lease_owner, "attempts": chat.attempts}
+        return self._chats.delete_first(by_id(chat.id) | unused)
+
     def get(self, chat_id: str) -> Chat | None:
         """Return the chat with this id."""
         return self._chats.get(chat_id)

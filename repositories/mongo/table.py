@@ -124,8 +124,12 @@ class Table(Generic[Item]):
 
     def delete(self, item_id: str) -> bool:
         """Delete an item; tell whether it was there."""
+        return self.delete_first(by_id(item_id))
+
+    def delete_first(self, where: Filter) -> bool:
+        """Delete one item that passes the filter; tell whether one did."""
         with store_errors():
-            return self.collection.delete_one(by_id(item_id)).deleted_count == 1
+            return self.collection.delete_one(where).deleted_count == 1
 
     def delete_all(self, where: Filter) -> None:
         """Delete every item that passes the filter."""

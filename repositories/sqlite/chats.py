@@ -27,6 +27,14 @@ class SqliteChatRepository:
         with self._chats.database.write() as connection:
             return self._chats.add(connection, chat.id, chat)
 
+    def withdraw(self, chat: Chat) -> bool:
+        """Delete a chat that was just added, if nobody has done anything with it since; tell whether that was so."""
+        unused = Where(
+            "+status = ? AND lease_owner IS ? AND json_extract(body, '$.attempts') = ?",
+            (chat.status.value, chat.lease_owner, chat.attempts),
+        )
+        return self._chats.delete(by_id(chat.id) & unused) == 1
+
     def get(self, chat_id: str) -> Chat | None:
         """Return the chat with this id."""
         return self._chats.get(chat_id)

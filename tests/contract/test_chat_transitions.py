@@ -203,3 +203,23 @@ def test_nothing_comes_of_a_chat_that_is_gone(stores: Stores) -> None:
     assert not stores.chats.requeue(chat, later(30))
     assert not stores.chats.change_delivery(new_id(), WAITING, PENDING)
     assert stores.chats.get(chat.id) is None
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        {"status": ChatStatus.ANSWERED},
+        {"lease_owner": "other"},
+        {"lease_owner": None},
+        {"attempts": 2},
+    ],
+)
+def test_only_a_chat_that_nobody_has_touched_is_withdrawn(stores: Stores, since: dict[str, Any]) -> None:
+    added = make_working_chat()
+    touched = replace(added, **since)
+    assert stores.chats.add(touched)
+    assert not stores.chats.withdraw(added)
+    assert stores.chats.get(added.id) == touched
+    assert stores.chats.withdraw(touched) and stores.chats.get(added.id) is None
+    assert not stores.chats.withdraw(touched)
+    assert stores.chats.add(added)  # its dedupe key is free again

@@ -1,6 +1,7 @@
 """The order of a conversation: one message at a time, whatever becomes of the earlier ones."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -14,7 +15,7 @@ from models.conversations import Channel
 from models.deadline import Deadline
 from models.errors import CallCancelled, Conflict, DeadlineExceeded, ProviderFailed
 from services.providers.scripted import Item, ScriptedModel
-from tests.contract.engine import Engine, echo, wait_until
+from tests.contract.engine import Engine, Meddled, echo, wait_until
 from tests.contract.stores import Stores
 from tests.contract.test_takeovers import plant
 
@@ -206,3 +207,53 @@ def test_a_message_of_a_deleted_assistant_goes_with_it(stores: Stores) -> None:
         list(engine.service.retry(engine.assistant, second, Deadline(5)))
     assert gone.value.code == "conversation_erased"
     assert engine.chats() == []
+
+
+@pytest.mark.parametrize("callback_url", [None, "https://example.com/hook"])
+def test_a_message_that_is_stored_late_comes_behind_the_one_that_overtook_it(
+    stores: Stores, callback_url: str | None
+) -> None:
+    """Its server has its id, and is slow to store it; meanwhile another one has stored and answered the next."""
+    engine = Engine(stores, ScriptedModel([echo] * 2))
+    engine.say("hello")
+    meddled: dict[str, Callable[[], object]] = {}
+
+    def overtake() -> None:
+        meddled.clear()
+        engine.model.add(echo)
+        engine.twin().say("quick")
+
+    meddled["add"] = overtake
+    slow = engine.twin(chats=Meddled(stores.chats, before=meddled))
+    if callback_url is None:
+        slow.say("slow")
+    else:
+        slow.service.accept(slow.inbound("slow", callback_url=callback_url))
+        slow.work()
+    assert [chat.message for chat in engine.chats()] == ["hello", "quick", "slow"]
+    assert engine.model.requests[-1].history[-1] == Turn("quick", "re quick")
+
+
+def test_a_message_that_is_overtaken_again_and_again_is_answered_all_the_same(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([]))
+    overtaking = Meddled(stores.chats, before={"add": lambda: engine.twin().say("quick", active=False)})
+    engine.model.add(echo)
+    assert engine.twin(chats=overtaking).say("slow").chat.response == "re slow"
+    assert [chat.message for chat in engine.chats()].count("slow") == 1
+
+
+def test_a_message_that_somebody_works_on_already_keeps_its_place(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo]))
+
+    def overtake_and_take_over() -> None:
+        meddled.clear()
+        engine.twin().say("quick", active=False)
+        engine.service.resume(engine.chat("slow").id)
+
+    meddled: dict[str, Callable[[], object]] = {"withdraw": overtake_and_take_over}
+    seen = Meddled(stores.chats, before=meddled, after={"add": lambda: engine.twin().say("quick", active=False)})
+    chat, repeated = engine.twin(chats=seen).service.accept(
+        engine.inbound("slow", callback_url="https://example.com/hook")
+    )
+    assert not repeated and engine.chat("slow").id == chat.id
+    assert engine.chat("slow").response == "re slow" and engine.model.calls == 1
