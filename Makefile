@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EMULATORS := tests/emulators/node_modules/.installed
 
-.PHONY: help install run worker demo test check bench lock clean
+.PHONY: help install run worker demo test check bench chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: $(INSTALLED) $(EMULATORS) ## ruff, mypy --strict and all tests
 
 bench: $(INSTALLED) ## measure what the server adds to a model's time
 	@$(BIN)/python -m bench.overhead
+
+chaos: $(INSTALLED) ## kill servers, Redis and stores under load, and check every promise
+	@$(BIN)/python -m bench.chaos
 
 lock: $(INSTALLED) ## write requirements.lock anew from the three requirements files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -6,7 +6,8 @@ from typing import Any
 from flask import request, url_for
 
 from models.answers import AnswerEvent, Done, Replaying, TextDelta
-from models.errors import Invalid, OrquestraError
+from models.chats import ChatStatus
+from models.errors import Invalid, OrquestraError, Unavailable
 from routes.access import caller, calling_assistant, metrics, services, signed_in, with_api_key
 from routes.errors import problem
 from routes.metrics import Metrics
@@ -58,7 +59,7 @@ def send_message(data: dict[str, Any]) -> Any:
         def failed(error: OrquestraError) -> bytes:
             return frame("error", problem(error, this_request))
 
-        response = stream(_frames(events, headers, metrics()), deadline, failed)
+        response = stream(answer_frames(events, headers, metrics()), deadline, failed)
         response.headers.update(headers)
         return response
     done = _last(events, metrics())
@@ -174,15 +175,29 @@ def _last(events: Iterator[AnswerEvent], measured: Metrics) -> Done:
     return next(event for event in _counted(events, measured) if isinstance(event, Done))
 
 
-def _frames(events: Iterator[AnswerEvent], headers: dict[str, str], measured: Metrics) -> Iterator[bytes]:
-    """Turn events into SSE frames; a replay is noted in the headers before the first of them."""
+def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measured: Metrics) -> Iterator[bytes]:
+    """Turn events into SSE frames; a replay is noted in the headers before the first of them.
+
+    Raises:
+        Unavailable: code `answer_overtaken`, the pieces that were sent are not the answer that was committed: another
+            server took the message over meanwhile.
+    """
+    sent: list[str] = []
     for event in _counted(events, measured):
         match event:
             case Replaying():
                 headers[REPLAYED] = "true"
             case TextDelta(text):
+                sent.append(text)
                 yield frame("message", {"delta": text})
             case Done(chat):
+                if chat.status is ChatStatus.ANSWERED and not sent:
+                    yield frame("message", {"delta": chat.response})
+                elif chat.status is ChatStatus.ANSWERED and "".join(sent) != chat.response:
+                    raise Unavailable(
+                        "Another server has answered this message meanwhile. Deliver it again to get that answer.",
+                        code="answer_overtaken",
+                    )
                 yield frame("done", ChannelAnswerSchema().dump(chat))
 
 

@@ -83,10 +83,12 @@ def supporting(answer: str, passages: Sequence[ScoredPassage]) -> tuple[Citation
     A sentence counts when it has three informative words, three quarters of them are in the passage and every number
     is; one that says that something is not known counts for nothing.
     """
+    if not passages:
+        return ()
     known = [frozenset(index_terms(_searched(scored), scored.passage.language)) for scored in passages]
     languages = {scored.passage.language for scored in passages}
     found: dict[int, None] = {}
-    for start, end in sentence_spans(answer, detect(answer) if passages else ""):
+    for start, end in sentence_spans(answer, detect(answer)):
         sentence = answer[start:end]
         if _REFUSAL.search(fold(sentence)):
             continue

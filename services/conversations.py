@@ -16,7 +16,7 @@ from models.deadline import Deadline
 from models.errors import CallCancelled, Conflict, Unavailable
 from services.attempts import Attempts, stored_failure
 from services.deliveries import is_due
-from services.journal import Journal
+from services.journal import Journal, erased
 from services.leases import LeaseKeeper
 from services.nudges import Nudges
 from services.pauses import Pauses
@@ -70,7 +70,7 @@ class ConversationService:
         deadline = deadline or self.new_deadline()
         chat, attempt = self._journal.receive(inbound, self._leases.end_of_lease)
         if attempt is None:
-            yield from self._deliver_again(inbound.assistant, chat, deadline)
+            yield from self._deliver_again(inbound, chat, deadline)
         elif chat.status is ChatStatus.RECEIVED:
             yield from self._attempts.run(inbound.assistant, chat, attempt, deadline)
         else:
@@ -122,9 +122,18 @@ class ConversationService:
         chat = self._journal.chats.get(chat_id)
         if chat is None or not _is_to_be_answered(chat):
             return
-        if wait := self._seconds_until_its_turn(chat):
-            self._nudges.answer(chat.id, wait)
-            return
+        wait, earlier = self._before(chat)
+        if wait > 0 or earlier is not None:
+            self._put_off(chat, wait)
+        if wait == 0:
+            self._take_over(earlier or chat)
+
+    def _take_over(self, chat: Chat) -> None:
+        """Answer a chat in a thread for jobs.
+
+        Raises:
+            Unavailable: code `server_draining`; the job is for another server.
+        """
         deadline = self.new_deadline()
         with self._lock:
             if self._closed:
@@ -157,16 +166,26 @@ class ConversationService:
         with self._lock:
             return list(self._jobs)
 
-    def _seconds_until_its_turn(self, chat: Chat) -> float:
-        """Say how long a job for a chat had only to wait: a thread for jobs has other things to do."""
+    def _before(self, chat: Chat) -> tuple[float, Chat | None]:
+        """Return for how many seconds a job would only wait, and the earlier chat that it is to answer first.
+
+        A thread for jobs that waited for a turn would keep other conversations from being answered.
+        """
         at = now()
         last = self._journal.chats.later_in_burst(chat) or chat
         if last.burst is not None and last.burst.until > at:
-            return (last.burst.until - at).total_seconds()
+            return (last.burst.until - at).total_seconds(), None
         earlier = self._journal.chats.unfinished_before(chat)
-        if earlier is None or not earlier.is_worked_on(at):
-            return 0.0
-        return min(_LONGEST_DELAY, _SHORTEST_DELAY + (at - chat.created_at).total_seconds() / 4)
+        if earlier is not None and earlier.is_worked_on(at):
+            return min(_LONGEST_DELAY, _SHORTEST_DELAY + (at - chat.created_at).total_seconds() / 4), None
+        return 0.0, earlier
+
+    def _put_off(self, chat: Chat, seconds: float) -> None:
+        """Have a chat's job done later, unless somebody is at the chat by now."""
+        if chat.status is not ChatStatus.RECEIVED:
+            self._nudges.answer(chat.id, seconds)
+        elif self._journal.chats.requeue(chat, now() + timedelta(seconds=seconds + _QUEUED_SECONDS)):
+            self._nudges.answer(chat.id, seconds)
 
     def _nudge(self, chat: Chat) -> None:
         if chat.status is ChatStatus.RECEIVED:
@@ -174,7 +193,7 @@ class ConversationService:
         else:
             self._nudges.deliver(chat)
 
-    def _deliver_again(self, assistant: Assistant, chat: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
+    def _deliver_again(self, inbound: Inbound, chat: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
         """Give a later delivery the answer of the first, or take over where that attempt died or failed."""
         pauses, waited = Pauses(), False
         while chat.status in _UNSETTLED:
@@ -183,20 +202,34 @@ class ConversationService:
                     raise stored_failure(chat.error)
             claimed = None if chat.is_worked_on(now()) else self._attempts.claim(chat, deadline)
             if claimed is not None:
-                yield from self._attempts.run(assistant, *claimed, deadline)
+                yield from self._attempts.run(inbound.assistant, *claimed, deadline)
                 return
             waited = True
             deadline.sleep(pauses.next())
-            chat = self._attempts.reread(chat.id)
+            stored = self._journal.chats.get(chat.id)
+            if stored is None:
+                yield from self._look_again(inbound, chat, deadline)
+                return
+            chat = stored
         yield Replaying()
         if chat.response and chat.status is ChatStatus.ANSWERED:
             yield TextDelta(chat.response)
         yield Done(chat, replayed=True)
 
+    def _look_again(self, inbound: Inbound, gone: Chat, deadline: Deadline) -> Iterator[AnswerEvent]:
+        """Deliver a message whose chat is gone: it has another place in its conversation, or both were erased."""
+        if self._journal.conversations.get(gone.conversation_id) is None:
+            raise erased()
+        yield from self.answer(inbound, deadline)
+
 
 def _is_to_be_answered(chat: Chat) -> bool:
-    """Tell whether a job may begin an attempt; after a failure only for a callback whose next attempt is due."""
+    """Tell whether a job may begin an attempt; after a failure only for a callback whose next attempt is due.
+
+    A chat whose job counts as lost later than one that is asked for now has another job, which was put off.
+    """
     at, delivery = now(), chat.delivery
     if chat.status is ChatStatus.FAILED and delivery is not None and delivery.status is DeliveryStatus.WAITING:
         return is_due(delivery, at)
-    return chat.status is ChatStatus.RECEIVED and not chat.is_worked_on(at)
+    put_off = chat.lease_until is not None and chat.lease_until > at + timedelta(seconds=_QUEUED_SECONDS)
+    return chat.status is ChatStatus.RECEIVED and not chat.is_worked_on(at) and not put_off

@@ -97,7 +97,8 @@ class Journal:
 
         Where the lock was lost, because Redis is away or the store took long, another one with a larger id may have
         been stored first, and may be answered by now. Then this one is stored once more, so that ids are in the order
-        in which messages were stored, and nobody's turn comes before that of an earlier one.
+        in which messages were stored, and nobody's turn comes before that of an earlier one. Other deliveries of it
+        look for it again.
         """
         for place in range(_MOST_PLACES):
             newest = self.chats.newest(conversation.id)
@@ -107,6 +108,8 @@ class Journal:
                 chat = leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
             if not self.chats.add(chat):
                 return None
+            if chat.delivery is not None:  # whoever delivers it again is told its id at once, so it stays
+                break
             last = self.chats.newest(conversation.id)
             if last is None or last.id <= chat.id or place == _MOST_PLACES - 1 or not self.chats.withdraw(chat):
                 break

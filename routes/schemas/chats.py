@@ -218,13 +218,18 @@ class ChatSchema(Schema):
 
 
 class ChannelAnswerSchema(ChatSchema):
-    """A chat as its channel sees it: an answer that a human overtook is not given out."""
+    """A chat as its channel sees it: an answer that a human overtook is not given out.
+
+    `active` says whether a model answered this message, whatever has become of the conversation since.
+    """
 
     @post_dump
     def withhold(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Keep a suppressed answer from the channel."""
         if data["status"] == ChatStatus.SUPPRESSED.value:
-            return {**data, "response": None, "citations": []}
+            return {**data, "response": None, "citations": [], "active": False}
+        if data["status"] == ChatStatus.INACTIVE.value:
+            return {**data, "active": False}
         return data
 
 

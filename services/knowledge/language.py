@@ -7,6 +7,7 @@ at all for a text in which function words leave no doubt.
 """
 
 import re
+import threading
 import unicodedata
 from functools import cache
 from types import MappingProxyType
@@ -80,6 +81,9 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", bare).casefold().translate(_LIGATURES)
 
 
+_loading = threading.Lock()
+
+
 def detect(text: str) -> str:
     """Return the two-letter language of a document or question, "" when it is too short or uncertain."""
     sample = _NOISE.sub(" ", _sample(text))
@@ -148,8 +152,13 @@ def _votes(words: list[str]) -> dict[str, float]:
     return votes
 
 
-@cache
 def _identifier() -> LanguageIdentifier:
+    with _loading:  # `cache` alone lets every thread of the first moment load it: 20 of them took 14 s and 1.2 GB
+        return _loaded()
+
+
+@cache
+def _loaded() -> LanguageIdentifier:
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(set(LANGUAGES) & set(identifier.labels))
     return identifier

@@ -298,6 +298,35 @@ def test_a_job_does_not_wait_for_the_turn_of_its_chat(stores: Stores) -> None:
     assert [one.response for one in engine.chats()] == ["one", "two"]
 
 
+def test_jobs_of_one_conversation_do_not_wait_for_each_other(stores: Stores) -> None:
+    """A job whose chat is not the first one answers the first one, and comes back for its own."""
+    engine = Engine(stores, ScriptedModel([echo] * 3))
+    chats = [accept(engine, text)[0] for text in ("one", "two", "three")]
+    engine.asked()
+    engine.service.resume(chats[2].id)
+    assert [chat.status.value for chat in engine.chats()] == ["answered", "received", "received"]
+    assert engine.asked() == [chats[2].id]
+    engine.service.resume(chats[2].id)
+    engine.work()
+    assert [chat.response for chat in engine.chats()] == ["re one", "re two", "re three"]
+    assert {chat.attempts for chat in engine.chats()} == {1}
+
+
+def test_a_chat_has_one_job_however_long_it_waits(stores: Stores) -> None:
+    release = threading.Event()
+    engine = Engine(stores, ScriptedModel([["one", release], echo]))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(engine.say, "first")
+        wait_until(lambda: engine.model.calls == 1)
+        chat, _ = accept(engine, "second")
+        engine.asked()
+        for _ in range(4):  # four jobs for it, as sweepers may ask for
+            engine.service.resume(chat.id)
+        assert engine.asked() == [chat.id]
+        release.set()
+        first.result(5)
+
+
 def test_a_queue_that_is_away_loses_nothing(stores: Stores) -> None:
     class Away(Asked):
         def enqueue(self, job: str, argument: str, delay: float = 0.0) -> None:

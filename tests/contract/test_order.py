@@ -1,14 +1,15 @@
 """The order of a conversation: one message at a time, whatever becomes of the earlier ones."""
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
 import pytest
 
-from models.answers import ModelRequest, Turn
+from models.answers import Done, ModelRequest, Turn
 from models.chats import ChatStatus
 from models.clock import now
 from models.conversations import Channel
@@ -178,6 +179,7 @@ def test_a_left_message_in_the_middle_waits_for_its_own_turn(stores: Stores) -> 
     engine = Engine(stores, ScriptedModel([echo] * 2))
     plant(engine, "one")
     engine.service.resume(plant(engine, "two").id)
+    engine.work()
     assert [request.question for request in engine.model.requests] == ["one", "two"]
 
 
@@ -209,29 +211,55 @@ def test_a_message_of_a_deleted_assistant_goes_with_it(stores: Stores) -> None:
     assert engine.chats() == []
 
 
-@pytest.mark.parametrize("callback_url", [None, "https://example.com/hook"])
-def test_a_message_that_is_stored_late_comes_behind_the_one_that_overtook_it(
-    stores: Stores, callback_url: str | None
-) -> None:
+def test_a_message_that_is_stored_late_comes_behind_the_one_that_overtook_it(stores: Stores) -> None:
     """Its server has its id, and is slow to store it; meanwhile another one has stored and answered the next."""
-    engine = Engine(stores, ScriptedModel([echo] * 2))
+    engine = Engine(stores, ScriptedModel([echo] * 3))
     engine.say("hello")
-    meddled: dict[str, Callable[[], object]] = {}
+    engine.twin(chats=overtaken(engine)).say("slow")
+    assert [chat.message for chat in engine.chats()] == ["hello", "quick", "slow"]
+    assert engine.model.requests[-1].history[-1] == Turn("quick", "re quick")
+
+
+def overtaken(engine: Engine) -> Meddled:
+    """Return the engine's chats, where another server comes first the first time that a chat is added."""
 
     def overtake() -> None:
         meddled.clear()
-        engine.model.add(echo)
         engine.twin().say("quick")
 
-    meddled["add"] = overtake
-    slow = engine.twin(chats=Meddled(stores.chats, before=meddled))
-    if callback_url is None:
-        slow.say("slow")
-    else:
-        slow.service.accept(slow.inbound("slow", callback_url=callback_url))
-        slow.work()
-    assert [chat.message for chat in engine.chats()] == ["hello", "quick", "slow"]
-    assert engine.model.requests[-1].history[-1] == Turn("quick", "re quick")
+    meddled: dict[str, Callable[[], object]] = {"add": overtake}
+    return Meddled(engine.stores.chats, before=meddled)
+
+
+def test_a_message_with_a_callback_keeps_the_id_that_its_callers_were_told(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo] * 2))
+    slow = engine.twin(chats=overtaken(engine))
+    chat, _ = slow.service.accept(slow.inbound("slow", callback_url="https://example.com/hook"))
+    assert (chat.message, chat.id) == ("slow", engine.chat("slow").id)
+    slow.work()
+    assert engine.chat("slow").response == "re slow"
+
+
+def test_other_deliveries_of_a_message_that_is_put_behind_get_its_answer(stores: Stores) -> None:
+    """They wait for a chat that its server withdraws, to store the message once more."""
+    engine = Engine(stores, ScriptedModel([echo]))
+    others: list[Future[Done]] = []
+
+    def deliver_again() -> None:
+        engine.twin().say("quick", active=False)
+        for _ in range(3):
+            others.append(pool.submit(engine.twin().say, "slow", message_id="m"))
+        wait_until(lambda: sum(one.running() for one in others) == 3)
+        time.sleep(0.1)  # they have found the chat, and wait for its answer
+        meddled.clear()
+
+    meddled: dict[str, Callable[[], object]] = {"add": deliver_again}
+    with ThreadPoolExecutor(3) as pool:
+        slow = engine.twin(chats=Meddled(stores.chats, after=meddled))
+        first = slow.say("slow", message_id="m")
+        assert [one.result(5).chat for one in others] == [first.chat] * 3
+    assert (first.chat.response, first.replayed, engine.model.calls) == ("re slow", False, 1)
+    assert [chat.message for chat in engine.chats()] == ["quick", "slow"]
 
 
 def test_a_message_that_is_overtaken_again_and_again_is_answered_all_the_same(stores: Stores) -> None:
@@ -240,20 +268,3 @@ def test_a_message_that_is_overtaken_again_and_again_is_answered_all_the_same(st
     engine.model.add(echo)
     assert engine.twin(chats=overtaking).say("slow").chat.response == "re slow"
     assert [chat.message for chat in engine.chats()].count("slow") == 1
-
-
-def test_a_message_that_somebody_works_on_already_keeps_its_place(stores: Stores) -> None:
-    engine = Engine(stores, ScriptedModel([echo]))
-
-    def overtake_and_take_over() -> None:
-        meddled.clear()
-        engine.twin().say("quick", active=False)
-        engine.service.resume(engine.chat("slow").id)
-
-    meddled: dict[str, Callable[[], object]] = {"withdraw": overtake_and_take_over}
-    seen = Meddled(stores.chats, before=meddled, after={"add": lambda: engine.twin().say("quick", active=False)})
-    chat, repeated = engine.twin(chats=seen).service.accept(
-        engine.inbound("slow", callback_url="https://example.com/hook")
-    )
-    assert not repeated and engine.chat("slow").id == chat.id
-    assert engine.chat("slow").response == "re slow" and engine.model.calls == 1

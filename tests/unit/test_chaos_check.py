@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.chaos_check import check
-from bench.chaos_records import Call, Delivery, Ending, Fault, Kind, Message, Pause, Post, Record, Stored
+from bench.chaos.check import check
+from bench.chaos.records import Call, Delivery, Ending, Fault, Kind, Message, Pause, Post, Record, Stored
 
 
 def _answer(number: int, message: str) -> str:
@@ -167,7 +167,7 @@ PLANTED: dict[str, tuple[str, Callable[[], Record]]] = {
     "a stream without an end": ("hung", lambda: _deliveries(2, code="unended")),
     "an answer before an earlier one's": ("swapped", lambda: _chats(replace(TWO, answered=10.5))),
     "an answer beside an earlier one's": ("swapped", _swapped),
-    "a burst around a message of another": ("swapped", lambda: _more(chats=BETWEEN)),
+    "a burst around a message of another": ("swapped", lambda: _chats(replace(LATE, failures=0), _more(chats=BETWEEN))),
     "a message behind a later one": ("swapped", lambda: _chats(replace(TWO, id="a0"))),
     "a turn that the model was not shown": ("memory", lambda: _calls(2, shown=("user:c001-01",))),
     "a turn that it was shown twice": ("memory", lambda: _calls(5, shown=("user:c002-00", *SOUND.calls[5].shown))),
@@ -249,6 +249,20 @@ def test_a_message_that_failed_gives_up_its_place() -> None:
         ),
     )
     assert check(record) == []
+
+
+def test_a_burst_that_failed_gives_up_its_place() -> None:
+    later = Stored("b3", "c002", "c002-02", "answered", _answer(9, "c002-02"), created=52.0, answered=55.0)
+    shown = ("user:c002-00", "user:c002-02")
+    record = _more(
+        messages=Message("c002-02", "c002"),
+        chats=later,
+        deliveries=_got(later, 52.0, 55.1),
+        calls=Call(9, "s1.2", "c002-02", shown, 54.0, 54.9, Ending.WHOLE, later.response or ""),
+    )
+    assert check(record) == []
+    unfailed = _chats(replace(LATE, attempts=3, failures=0), record)
+    assert [violation.about for violation in check(unfailed) if violation.rule == "swapped"] == ["c002-00", "c002-01"]
 
 
 def test_a_job_that_a_stopping_server_hands_back_explains_a_second_call() -> None:
