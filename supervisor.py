@@ -78,16 +78,23 @@ class _Worker:
 
     Attributes:
         replaces: the worker that is told to end when this one serves.
+        serves_by: when it is killed, if it does not serve by then.
         killed_at: when it is killed, if it has not ended by then; None unless it was told to end.
     """
 
     number: int
     process: subprocess.Popen[bytes]
     line: socket.socket
+    serves_by: float
     replaces: "_Worker | None" = None
     serving: bool = False
     killed_at: float | None = None
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def overdue_at(self) -> float | None:
+        """Return when it is killed: it does not end, or does not serve, in time."""
+        return self.killed_at if self.killed_at is not None or self.serving else self.serves_by
 
 
 class Supervisor:
@@ -97,12 +104,20 @@ class Supervisor:
         command: starts a worker, which finds its side of the tie in the variable `INHERITED`.
         env: the environment of the workers; the supervisor adds its own variables.
         folder: where they put their metrics together; whatever is in it is deleted.
+        start_seconds: how long a worker may take until it serves.
     """
 
     def __init__(
-        self, listener: socket.socket, workers: int, command: Sequence[str], env: Mapping[str, str], folder: Path
+        self,
+        listener: socket.socket,
+        workers: int,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        start_seconds: float = 120.0,
     ) -> None:
         self._listener = listener
+        self._start_seconds = start_seconds
         self._wanted = workers
         self._command = list(command)
         self._env = {**env, METRICS_FOLDER: str(folder)}
@@ -138,7 +153,7 @@ class Supervisor:
     def _turn_until(self, wakeups: socket.socket, done: Callable[[], bool]) -> None:
         """Do what is to be done, until that is so or there is nothing left to supervise."""
         while (self._workers or self._due) and not done():
-            times = [*self._due.values(), *(one.killed_at for one in self._workers if one.killed_at is not None)]
+            times = [*self._due.values(), *(one.overdue_at for one in self._workers if one.overdue_at is not None)]
             pause = max(0.0, min(times) - time.monotonic()) if times else None
             for key, _ in self._selector.select(pause):
                 if key.fileobj is wakeups:
@@ -173,10 +188,12 @@ class Supervisor:
 
     def _kill_overdue(self) -> None:
         for worker in self._workers:
-            if worker.killed_at is not None and worker.killed_at < time.monotonic():
-                logger.error("a server process does not end and is killed", extra=_named(worker))
+            if worker.overdue_at is not None and worker.overdue_at < time.monotonic():
+                logger.error("a server process does not end, or does not serve, and is killed", extra=_named(worker))
                 worker.process.kill()
-                worker.killed_at += _END_SECONDS
+                worker.serves_by += _END_SECONDS
+                if worker.killed_at is not None:
+                    worker.killed_at += _END_SECONDS
 
     def _start(self, number: int, replaces: _Worker | None = None) -> None:
         ours, theirs = socket.socketpair()
@@ -189,7 +206,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for the supervisor
             )
-        worker = _Worker(number, process, ours, replaces)
+        worker = _Worker(number, process, ours, time.monotonic() + self._start_seconds, replaces)
         self._workers.append(worker)
         self._selector.register(ours, selectors.EVENT_READ, worker)
         logger.info("a server process was started", extra=_named(worker))

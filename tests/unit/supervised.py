@@ -1,4 +1,6 @@
-"""A supervisor whose workers do nothing but what the file `mode` says when they start: `serve`, `die` or `hang`.
+"""A supervisor whose workers do nothing but what the file `mode` says when they start.
+
+That is to `serve`, to `die`, to `stall` before they serve, or to `hang` when they are to end.
 
     python -m tests.unit.supervised <folder> <workers>
 
@@ -23,6 +25,8 @@ def work(folder: Path) -> int:
     tie = Tie(os.environ[INHERITED])
     if mode == "die":
         return 3
+    if mode == "stall":
+        time.sleep(60)
     if mode == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
@@ -39,7 +43,7 @@ def supervise(folder: Path, workers: int) -> int:
     logging.basicConfig(level="INFO", handlers=[lines])
     listener = listen(Settings.from_env({"PORT": "0"}))
     command = [sys.executable, "-m", "tests.unit.supervised", str(folder), str(workers)]
-    supervisor = Supervisor(listener, workers, command, os.environ, folder / "metrics")
+    supervisor = Supervisor(listener, workers, command, os.environ, folder / "metrics", start_seconds=5)
     return supervisor.run(lambda: logging.info("serving"))
 
 

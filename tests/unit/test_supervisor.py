@@ -124,6 +124,21 @@ def test_new_workers_that_cannot_start_leave_the_old_ones_alone(tmp_path: Path) 
         assert len(running.wait_for("was started")) == 3
 
 
+def test_a_new_worker_that_does_not_come_up_is_killed_and_the_old_ones_go_on(tmp_path: Path) -> None:
+    with supervised(tmp_path, 1) as running:
+        (old,) = running.wait_for("process serves")
+        (tmp_path / "mode").write_text("stall")
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("does not serve, and is killed")
+        running.wait_for("could not start; the old ones go on")
+        assert is_alive(old)
+        (tmp_path / "mode").write_text("serve")
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("process serves", 2)
+        running.process.terminate()
+        assert running.process.wait(30) == 0
+
+
 def test_a_second_signal_ends_workers_that_do_not_listen(tmp_path: Path) -> None:
     with supervised(tmp_path, 2, "hang") as running:
         pids = running.wait_for("process serves", 2)
