@@ -161,14 +161,16 @@ def _sent(run: Run, chat: Stored) -> float:
 def _order(run: Run) -> Iterator[Violation]:
     """Answers come in the order of their messages, a merged one's with that of the message that took it in.
 
-    One whose attempt had failed has given up its place, those of the messages it took in, and that within its burst.
+    One whose attempt had failed has given up its place, those of the messages it took in, and that within its burst; so
+    has one whose server died between closing its burst and taking the others in, which the next message does then.
     """
     for chats in run.conversations.values():
         for earlier, later in combinations(chats, 2):
             first, second = run.holder(earlier).answered, run.holder(later).answered
             if first is None or second is None or first <= second:
                 continue
-            gave_up = earlier.failures or run.holder(earlier).failures or (earlier.merged_into and later.failures)
+            torn = earlier.merged_into and (later.failures or later.attempts > 1)
+            gave_up = earlier.failures or run.holder(earlier).failures or torn
             if not gave_up and not run.without_redis(earlier, later):
                 detail = f"{later.message} was answered {first - second:.3f} s before it"
                 yield Violation("swapped", earlier.message, detail)
