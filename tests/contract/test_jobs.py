@@ -448,7 +448,7 @@ def test_what_was_fetched_but_never_arrived_is_taken_back(url: str, namespace: s
     assert opened().alive() == 0
 
 
-@pytest.mark.parametrize("job", ["work", "fail_once"])
+@pytest.mark.parametrize("job", ["fail_once"])
 def test_a_hundred_jobs_are_all_done_though_a_worker_is_killed_five_times(
     job: str, url: str, namespace: str, opened: Opener, client: Redis
 ) -> None:
