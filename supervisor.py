@@ -184,7 +184,8 @@ class Supervisor:
         self._due.clear()
         self._to_replace.clear()
         for worker in self._workers:
-            _tell_to_end(worker)
+            if worker.killed_at is None:  # a second signal would end it at once, whatever it is still answering
+                _tell_to_end(worker)
 
     def _kill_overdue(self) -> None:
         for worker in self._workers:

@@ -1,6 +1,6 @@
 """A supervisor whose workers do nothing but what the file `mode` says when they start.
 
-That is to `serve`, to `die`, to `stall` before they serve, or to `hang` when they are to end.
+That is to `serve`, to `die`, to `stall` before they serve, to take `long` to end, or to `hang` when they are to end.
 
     python -m tests.unit.supervised <folder> <workers>
 
@@ -30,10 +30,17 @@ def work(folder: Path) -> int:
     if mode == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: finish(1.0 if mode == "long" else 0.0))
     tie.ready()
     while True:
         time.sleep(60)
+
+
+def finish(seconds: float) -> None:
+    """End after so long; a second signal ends it at once, as it ends a real server process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(seconds)
+    sys.exit(0)
 
 
 def supervise(folder: Path, workers: int) -> int:

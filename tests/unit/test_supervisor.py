@@ -139,6 +139,16 @@ def test_a_new_worker_that_does_not_come_up_is_killed_and_the_old_ones_go_on(tmp
         assert running.process.wait(30) == 0
 
 
+def test_an_end_in_the_middle_of_an_exchange_lets_the_old_worker_finish(tmp_path: Path) -> None:
+    with supervised(tmp_path, 1, "long") as running:
+        running.wait_for("process serves")
+        (tmp_path / "mode").write_text("serve")
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("process serves", 2)
+        running.process.terminate()
+        assert running.process.wait(30) == 0
+
+
 def test_a_second_signal_ends_workers_that_do_not_listen(tmp_path: Path) -> None:
     with supervised(tmp_path, 2, "hang") as running:
         pids = running.wait_for("process serves", 2)
