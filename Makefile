@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The tests wait more than they work: some at once are far sooner done than one after another. 0: one after another.
+TEST_PROCESSES ?= 3
 EMULATORS := tests/emulators/node_modules/.installed
 
 .PHONY: help install run worker demo test check bench chaos lock clean
@@ -23,13 +25,13 @@ demo: $(INSTALLED) ## ask the sample assistant three questions
 	@$(BIN)/python -m bench.demo
 
 test: $(INSTALLED) $(EMULATORS) ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) $(EMULATORS) ## ruff, mypy --strict and all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 bench: $(INSTALLED) ## measure what the server adds to a model's time
 	@$(BIN)/python -m bench.overhead

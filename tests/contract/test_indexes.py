@@ -190,7 +190,7 @@ def test_sqlite_uses_the_index(tmp_path: Path, name: str) -> None:
         assert any(_sqlite_index(WAYS[name].index) in step for step in searched), plans
 
 
-@pytest.mark.parametrize("after", [None, CHAT.id])
+@pytest.mark.parametrize("after", [None, CHAT.id], ids=["first", "after"])
 def test_sqlite_reads_lists_in_the_order_of_an_index(tmp_path: Path, after: str | None) -> None:
     statements: list[str] = []
     with closing(SqliteDatabase(tmp_path / "s.sqlite")) as database:

@@ -50,6 +50,7 @@ def test_a_key_is_shown_again_under_the_same_secret_only() -> None:
         "sk" + KEYS.create(now())[0][3:],
         KEYS.create(now())[0][:-1] + "é",
     ],
+    ids=range(8),
 )
 def test_other_texts_do_not_look_like_keys(text: str) -> None:
     assert not KEYS.looks_like_key(text)
