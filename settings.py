@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-LANGUAGE_MODELS = ("auto", "openai_chat", "core", "offline")
+LANGUAGE_MODELS = ("auto", "openai_chat", "openai", "core", "offline")
 
 
 class SettingsError(Exception):
@@ -127,6 +127,9 @@ class Settings:
     redis_url: str = _setting(
         "", _url("redis", "rediss", "unix"), "Redis or Valkey; empty: embedded Valkey in DATA_DIR", secret=True
     )
+    redis_files_url: str = _setting(
+        "", _url("redis", "rediss", "unix"), "Redis for what providers hold of documents; empty: REDIS_URL", secret=True
+    )
     jwt_secret_key: str = _setting(
         "", _secret, "signs tokens and encrypts displayed API keys; empty: generated once into DATA_DIR", secret=True
     )
@@ -142,7 +145,8 @@ class Settings:
     language_model: str = _setting(
         "auto",
         _one_of(*LANGUAGE_MODELS),
-        "`openai_chat`, `core`, `offline` or `auto`: openai_chat when a key or base URL is set, else offline",
+        "`openai_chat`, `openai` (keeps conversations at the provider), `core`, `offline` or `auto`: openai_chat when "
+        "a key or base URL is set, else offline",
     )
     openai_api_key: str = _setting("", str, "key of the OpenAI-compatible endpoint", secret=True)
     openai_base_url: str = _setting("", _url("http", "https"), "OpenAI-compatible endpoint; empty: OpenAI's own")
@@ -207,8 +211,8 @@ class Settings:
             faults.append("EMBEDDINGS_MODEL needs OPENAI_API_KEY, OPENAI_BASE_URL or EMBEDDINGS_BASE_URL beside it")
         if self.language_model == "core" and not self.core_api_base_url:
             faults.append("CORE_API_BASE_URL is needed when LANGUAGE_MODEL=core")
-        if self.language_model == "openai_chat" and not (self.openai_api_key or self.openai_base_url):
-            faults.append("OPENAI_API_KEY or OPENAI_BASE_URL is needed when LANGUAGE_MODEL=openai_chat")
+        if self.language_model in ("openai_chat", "openai") and not (self.openai_api_key or self.openai_base_url):
+            faults.append(f"OPENAI_API_KEY or OPENAI_BASE_URL is needed when LANGUAGE_MODEL={self.language_model}")
         if not self.openai_base_url and not self.openai_api_key:
             pairs = (("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"), ("ALI_API_KEY", "ALI_BASE_URL"))
             faults += [f"{key} needs {url} beside it" for key, url in pairs if key in given and url not in given]
@@ -246,7 +250,8 @@ def _aliases(env: Mapping[str, str]) -> dict[str, str]:
     found = {
         "MONGODB_URI": env.get("DB_URL"),
         "JWT_SECRET_KEY": env.get("SECRET"),
-        "REDIS_URL": _redis_url(env),
+        "REDIS_URL": _redis_url(env, "REDIS_{}"),
+        "REDIS_FILES_URL": _redis_url(env, "REDIS_{}_FILES_DB") or _redis_url(env, "REDIS_FILES_{}"),
         **_model_endpoint(env),
     }
     return {name: value for name, value in found.items() if value}
@@ -267,12 +272,13 @@ def _model_endpoint(env: Mapping[str, str]) -> dict[str, str | None]:
     return {}
 
 
-def _redis_url(env: Mapping[str, str]) -> str | None:
-    host = env.get("REDIS_ENDPOINT")
+def _redis_url(env: Mapping[str, str], names: str) -> str | None:
+    """Return the address in three variables, which are named like this with ENDPOINT, PORT and PASSWORD in them."""
+    host, port, password = (env.get(names.format(part)) for part in ("ENDPOINT", "PORT", "PASSWORD"))
     if host is None:
         return None
-    password = f":{quote(env['REDIS_PASSWORD'], safe='')}@" if "REDIS_PASSWORD" in env else ""
-    return f"redis://{password}{host}:{env.get('REDIS_PORT', '6379')}/0"
+    login = f":{quote(password, safe='')}@" if password else ""
+    return f"redis://{login}{host}:{port or '6379'}/0"
 
 
 def _azure_base_url(env: Mapping[str, str]) -> str | None:

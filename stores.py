@@ -37,15 +37,21 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class Stores:
-    """The stores of one server, opened."""
+    """The stores of one server, opened.
+
+    Attributes:
+        files_redis: holds the registry of files at the provider.
+    """
 
     database: SqliteDatabase | MongoDatabase
     redis: RedisDatabase
     redis_url: str
+    files_redis: RedisDatabase
     embedded_redis: EmbeddedRedis | None
 
     def close(self) -> None:
         """Close them; the embedded Valkey ends with the last process that uses it."""
+        self.files_redis.close()
         self.redis.close()
         self.database.close()
         if self.embedded_redis is not None:
@@ -60,10 +66,10 @@ def open_stores(settings: Settings) -> Stores:
         database.ensure_indexes()
     else:
         database = SqliteDatabase(settings.data_dir / "orquestra.sqlite")
-    if settings.redis_url:
-        return Stores(database, RedisDatabase(settings.redis_url), settings.redis_url, None)
-    embedded = EmbeddedRedis(settings.data_dir / "valkey")
-    return Stores(database, RedisDatabase(embedded.url), embedded.url, embedded)
+    embedded = None if settings.redis_url else EmbeddedRedis(settings.data_dir / "valkey")
+    url = settings.redis_url if embedded is None else embedded.url
+    files_redis = RedisDatabase(settings.redis_files_url or url)
+    return Stores(database, RedisDatabase(url), url, files_redis, embedded)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from queues import Queues, open_queues
 from repositories.document_files import LocalDocumentFiles
 from repositories.redis.destinations import RedisDestinations
 from repositories.redis.events import RedisEventBus
+from repositories.redis.hosted_files import RedisFileRegistry
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.sessions import RedisSessionRepository
+from repositories.redis.threads import RedisThreads
 from repositories.s3_client import build_s3_client
 from repositories.s3_document_files import S3DocumentFiles
 from repositories.secret_file import load_or_create_secret
@@ -32,6 +34,7 @@ from services.dead_letters import DeadLetterService
 from services.documents import DocumentService
 from services.embedding import EMBED_DOCUMENT, EmbeddingService, EmbeddingStores
 from services.health import HealthService
+from services.hosting import HostedLibrary
 from services.indexing import INDEX_DOCUMENT, IndexingService
 from services.journal import Journal
 from services.knowledge.fts_index import FtsIndex
@@ -39,14 +42,17 @@ from services.knowledge.hybrid_index import HybridIndex
 from services.knowledge.parsing import DocumentParser
 from services.knowledge.vector_index import VectorIndex
 from services.leases import LeaseKeeper
+from services.locating import PassageLocator
 from services.news import ConversationNews
 from services.nudges import ANSWER_CHAT, SEND_CALLBACK, Nudges
-from services.ports import Embedder, JobQueue, LanguageModel, Probe
+from services.ports import Embedder, HostedMemory, JobQueue, LanguageModel, Locator, Probe, ThreadRegistry
 from services.providers.core_application import CoreModel
 from services.providers.jwt_tokens import JwtTokens
 from services.providers.offline import OfflineModel
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
+from services.providers.openai_responses import OpenAIResponsesModel
+from services.providers.openai_threads import OpenAIThreads
 from services.providers.webhooks import StandardWebhookSender
 from services.registry import Services
 from services.shelf import Library, Shelf
@@ -65,16 +71,30 @@ _WAITING_SHARE = 4
 """One thread in so many may wait for the outcome of an upload; the others go on answering."""
 
 
-def build_models(settings: Settings) -> dict[str, LanguageModel]:
-    """Return the providers that are configured, by name; the offline one always is."""
+@dataclass(frozen=True)
+class Models:
+    """The providers that are configured, by name, and what they keep for us."""
+
+    by_name: dict[str, LanguageModel]
+    hosted: tuple[HostedMemory, ...]
+
+
+def build_models(settings: Settings, threads: ThreadRegistry, locator: Locator) -> Models:
+    """Return the providers that are configured; the offline one always is."""
     models: dict[str, LanguageModel] = {OfflineModel.provider: OfflineModel()}
+    hosted: tuple[HostedMemory, ...] = ()
     if settings.openai_api_key or settings.openai_base_url:
         client = build_client(settings.openai_api_key, settings.openai_base_url, connections=settings.threads)
         models[OpenAIChatModel.provider] = OpenAIChatModel(client, settings.openai_model)
+        conversations = OpenAIThreads(client, threads)
+        models[OpenAIResponsesModel.provider] = OpenAIResponsesModel(
+            client, settings.openai_model, conversations, locator
+        )
+        hosted = (conversations,)
     if settings.core_api_base_url:
         limits = httpx2.Limits(max_connections=settings.threads, max_keepalive_connections=settings.threads)
         models[CoreModel.provider] = CoreModel(httpx2.Client(limits=limits), settings.core_api_base_url)
-    return models
+    return Models(models, hosted)
 
 
 def build_files(settings: Settings) -> LocalDocumentFiles | S3DocumentFiles:
@@ -217,14 +237,24 @@ def build_services(settings: Settings) -> Services:
     limiter, secret = RedisRateLimiter(stores.redis), jwt_secret(settings)
     files = build_files(settings)
     knowledge = build_knowledge(settings, held, files, RedisLocks(stores.redis), queues.jobs)
-    models, provider = build_models(settings), settings.effective_language_model
-    memory = Memory(held.chats, held.documents, held.passages, knowledge.index)
-    composer = Composer(memory, models, provider, settings.history_tokens)
+    locator = PassageLocator(held.documents, held.passages)
+    hosted = HostedLibrary(RedisFileRegistry(stores.files_redis), held.documents)
+    models, provider = build_models(settings, RedisThreads(stores.redis), locator), settings.effective_language_model
+    memory = Memory(held.chats, held.documents, held.passages, knowledge.index, hosted)
+    composer = Composer(memory, models.by_name, provider, settings.history_tokens)
     letters = DeadLetterService(held.dead_letters, queues.jobs)
     conversing = build_conversing(settings, held, stores, composer, letters, queues.jobs)
     answering, news = conversing.answering, conversing.news
     belongings = AssistantBelongings(
-        held.conversations, held.chats, held.documents, held.passages, held.vectors, files, knowledge.index, news
+        held.conversations,
+        held.chats,
+        held.documents,
+        held.passages,
+        held.vectors,
+        files,
+        knowledge.index,
+        news,
+        models.hosted,
     )
     probes: dict[str, Probe] = {
         "store": stores.database,
@@ -232,6 +262,8 @@ def build_services(settings: Settings) -> Services:
         "documents": files,
         "jobs": queues.probe,
     }
+    if settings.redis_files_url:
+        probes["redis_files"] = stores.files_redis
     upkeep = start_work(settings, knowledge, conversing, letters, queues)
 
     def close() -> None:
@@ -255,16 +287,16 @@ def build_services(settings: Settings) -> Services:
             ApiKeys(secret),
             WebhookSecrets(secret),
             limiter,
-            frozenset(models),
+            frozenset(models.by_name),
             settings.messages_per_minute,
         ),
         documents=knowledge.documents,
         conversations=answering,
         callbacks=conversing.callbacks,
         chats=ChatService(held.assistants, held.conversations, held.chats, answering, news),
-        viewer=ConversationViewer(held.assistants, held.conversations, held.chats, news),
+        viewer=ConversationViewer(held.assistants, held.conversations, held.chats, news, models.hosted),
         dead_letters=letters,
-        health=HealthService(probes, provider, models[provider].model),
+        health=HealthService(probes, provider, models.by_name[provider].model),
         close=close,
     )
 

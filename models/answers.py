@@ -7,6 +7,7 @@ from models.assistants import Assistant
 from models.chats import Chat, Citation, Tokens
 from models.conversations import Channel
 from models.documents import ScoredPassage
+from models.hosting import HostedSearch
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,16 @@ class Inbound:
 
 @dataclass(frozen=True)
 class Turn:
-    """One earlier exchange. Either side may be missing: a person wrote to an agent, or an agent wrote unasked."""
+    """One earlier exchange. Either side may be missing: a person wrote to an agent, or an agent wrote unasked.
+
+    Attributes:
+        key: names exactly these words: another attempt at the answer, or an answer that was withheld, has another key.
+            It says where they are from, so turns with the same words are equal all the same.
+    """
 
     message: str | None
     response: str | None
+    key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,12 @@ class ModelRequest:
         history: earlier turns, oldest first, already within the token budget.
         model: the provider's model name, None for the provider's default.
         language: BCP 47 tag to answer in, None to follow the question.
+        conversation_id: our conversation, which a provider may keep a copy of; "" when it shall not.
+        keys: the keys of the turns that this question and its answer will be in later histories, oldest first: the
+            messages of its burst, each a turn of its own, and last the one that has the answer.
+        context: names the documents' texts that `passages` and `search` are from; "" when the provider keeps no
+            conversation.
+        search: where the provider itself looks for passages; None when `passages` are all there is.
     """
 
     assistant_id: str
@@ -58,6 +71,10 @@ class ModelRequest:
     temperature: float | None = None
     max_output_tokens: int | None = None
     language: str | None = None
+    conversation_id: str = ""
+    keys: tuple[str, ...] = ()
+    context: str = ""
+    search: HostedSearch | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +93,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the provider counted, and the model that it says answered; either may be unknown."""
+    """What the provider counted, the model that it says answered, and its own id of the answer; all may be unknown."""
 
     tokens: Tokens | None = None
     model: str | None = None
+    response_id: str | None = None
 
 
 ModelEvent = TextDelta | Sources | Usage

@@ -112,6 +112,7 @@ class Chat:
         burst: what it waits for before anybody thinks about it; None once that has begun, and without debouncing.
         merged_into: the later chat of its burst that has the answer.
         delivery: where its outcome is sent, and how that went; None when its sender waits for the answer itself.
+        response_id: the provider's own id of the answer, if it gave one.
         answered_by: the user whose words `response` are; None for a model's.
         metadata: whatever the channel sent along, returned unchanged.
     """
@@ -133,6 +134,7 @@ class Chat:
     citations: tuple[Citation, ...] = ()
     provider: str | None = None
     model: str | None = None
+    response_id: str | None = None
     timings: Timings = Timings()
     error: ChatFailure | None = None
     feedback: Feedback | None = None
@@ -168,6 +170,7 @@ class ChatOutcome:
     citations: tuple[Citation, ...] = ()
     provider: str | None = None
     model: str | None = None
+    response_id: str | None = None
     timings: Timings = Timings()
     error: ChatFailure | None = None
     answered_at: datetime | None = None

@@ -21,6 +21,7 @@ from services.ports import (
     ConversationRepository,
     DocumentFiles,
     DocumentRepository,
+    HostedMemory,
     KnowledgeIndex,
     PassageRepository,
     RateLimiter,
@@ -44,6 +45,7 @@ class AssistantBelongings:
     files: DocumentFiles
     index: KnowledgeIndex
     news: ConversationNews
+    hosted: Collection[HostedMemory]
 
 
 class AssistantService:
@@ -130,6 +132,8 @@ class AssistantService:
 
     def _delete_belongings(self, assistant_id: str) -> None:
         belongings = self._belongings
+        for memory in belongings.hosted:
+            memory.forget(assistant_id)
         belongings.conversations.delete_of_assistant(assistant_id)
         belongings.chats.delete_of_assistant(assistant_id)
         belongings.documents.delete_of_assistant(assistant_id)

@@ -258,6 +258,7 @@ def _answered(draft: Draft, began: float) -> ChatOutcome:
         citations=draft.citations,
         provider=draft.provider,
         model=draft.model,
+        response_id=draft.response_id,
         timings=Timings(queued, draft.retrieval_ms, queued + (draft.first_token_ms or 0), total_ms=ms_since(began)),
         answered_at=now(),
     )

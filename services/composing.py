@@ -13,9 +13,17 @@ from models.clock import now
 from models.deadline import Deadline
 from models.documents import DocumentType
 from models.errors import Invalid, ProviderFailed, Unavailable
+from models.hosting import HostedView
 from services import templates
 from services.citations import CitationFilter
-from services.ports import ChatRepository, DocumentRepository, KnowledgeIndex, LanguageModel, PassageRepository
+from services.ports import (
+    ChatRepository,
+    DocumentRepository,
+    HostedKnowledge,
+    KnowledgeIndex,
+    LanguageModel,
+    PassageRepository,
+)
 from services.prompting import estimate_tokens, fit_history, system_text
 
 logger = logging.getLogger("orquestra.composing")
@@ -34,6 +42,7 @@ class Draft:
     tokens: Tokens = field(default_factory=Tokens)
     provider: str | None = None
     model: str | None = None
+    response_id: str | None = None
     queued_ms: int | None = None
     retrieval_ms: int | None = None
     first_token_ms: int | None = None
@@ -41,12 +50,17 @@ class Draft:
 
 @dataclass(frozen=True)
 class Memory:
-    """Where the composer reads what an assistant knows."""
+    """Where the composer reads what an assistant knows.
+
+    Attributes:
+        hosted: what providers hold of it themselves.
+    """
 
     chats: ChatRepository
     documents: DocumentRepository
     passages: PassageRepository
     index: KnowledgeIndex
+    hosted: HostedKnowledge
 
 
 class Composer:
@@ -82,7 +96,8 @@ class Composer:
         model = self._model_of(assistant)
         draft.provider, draft.model = model.provider, assistant.model or model.model
         question = "\n".join(one.message for one in (*merged, chat) if one.message)
-        passages = tuple(self._memory.index.search(assistant, question, PASSAGES_IN_A_PROMPT))
+        view = self._memory.hosted.view(assistant.id) if model.hosts_memory else HostedView("")
+        passages = () if view.search else tuple(self._memory.index.search(assistant, question, PASSAGES_IN_A_PROMPT))
         draft.retrieval_ms = ms_since(began)
         request = ModelRequest(
             assistant_id=assistant.id,
@@ -94,6 +109,10 @@ class Composer:
             temperature=assistant.temperature,
             max_output_tokens=assistant.max_output_tokens,
             language=assistant.language,
+            conversation_id=chat.conversation_id if model.hosts_memory and assistant.history_turns else "",
+            keys=(*(_key(one, answered=False) for one in merged), _key(chat, answered=True)),
+            context=view.context,
+            search=view.search,
         )
         deadline.check()
         for text in self._stream(model, request, draft, deadline):
@@ -118,8 +137,8 @@ class Composer:
                             yield shown
                     case Sources(citations):
                         sources = citations
-                    case Usage(tokens, name):
-                        counted, draft.model = tokens, name or draft.model
+                    case Usage(tokens, name, response_id):
+                        counted, draft.model, draft.response_id = tokens, name or draft.model, response_id
         rest = cited.finish()
         if rest:
             yield rest
@@ -182,7 +201,13 @@ class WholeCharacters:
 
 def _turn(chat: Chat) -> Turn:
     """Return what the memory holds of a chat: an answer that nobody was given is not part of it."""
-    return Turn(chat.message, chat.response if chat.status is ChatStatus.ANSWERED else None)
+    answered = chat.status is ChatStatus.ANSWERED
+    return Turn(chat.message, chat.response if answered else None, _key(chat, answered=answered))
+
+
+def _key(chat: Chat, *, answered: bool) -> str:
+    """Name what the memory holds of a chat: each attempt may have said something else."""
+    return f"{chat.id}.{chat.attempts}" if answered else f"{chat.id}.unanswered"
 
 
 def _estimated(request: ModelRequest, answer: str) -> Tokens:

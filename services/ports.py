@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.answers import ModelEvent, ModelRequest
 from models.assistants import ApiKey, Assistant
 from models.callbacks import Delivery, Posted
-from models.chats import Chat, ChatFilter, ChatOutcome, Feedback
+from models.chats import Chat, ChatFilter, ChatOutcome, Citation, Feedback
 from models.conversations import Conversation
 from models.deadline import Deadline
 from models.documents import (
@@ -29,8 +29,10 @@ from models.documents import (
     ScoredPassage,
     StoredVersion,
 )
+from models.hosting import FoundFile, HostedFile, HostedShelf, HostedView
 from models.jobs import DeadLetter
 from models.paging import Listing, Page
+from models.threads import Thread
 from models.users import User
 
 
@@ -381,6 +383,53 @@ class RateLimiter(Protocol):
         """Count one use of `key` in `scope`; None within `limit` per so many seconds, else the seconds to wait."""
 
 
+class ThreadRegistry(Protocol):
+    """Which conversation at a provider continues one of ours. What is lost here costs a new one there, no answer."""
+
+    def take(self, assistant_id: str, conversation_id: str, attempt: str) -> Thread:
+        """Return the thread as it was left, an empty one if there is none; from now on it is not settled.
+
+        Of several attempts the last one that took it may keep it.
+        """
+
+    def keep(self, assistant_id: str, conversation_id: str, attempt: str, thread: Thread) -> bool:
+        """Write the thread if this attempt took it last and it was not forgotten since; tell whether it was written."""
+
+    def forget(self, assistant_id: str, conversation_id: str) -> Thread:
+        """Drop the thread and return it, an empty one if there is none."""
+
+    def conversations(self, assistant_id: str) -> Collection[str]:
+        """Return the ids of the assistant's conversations that have a thread."""
+
+
+class FileRegistry(Protocol):
+    """What a provider holds of each assistant's documents. What is lost here is found again by its name there."""
+
+    def shelf(self, assistant_id: str) -> HostedShelf:
+        """Return all of an assistant's, read at one moment."""
+
+    def register(self, assistant_id: str, document_id: str, filename: str, build: str) -> HostedFile:
+        """Return the file of this build of the document, with the next number if it is new.
+
+        Of several callers at once all get the same one.
+        """
+
+    def change(self, assistant_id: str, number: int, changes: Mapping[str, object]) -> bool:
+        """Set these fields (names of `HostedFile`) of a file that is registered; tell whether it is."""
+
+    def unregister(self, assistant_id: str, number: int) -> None:
+        """Forget a file. Its number is not given again."""
+
+    def set_store(self, assistant_id: str, store_id: str) -> None:
+        """Note the assistant's vector store; "" when it has none any more."""
+
+    def assistants(self) -> Collection[str]:
+        """Return the ids of the assistants that have a shelf."""
+
+    def forget(self, assistant_id: str) -> None:
+        """Forget all of an assistant's."""
+
+
 class Locks(Protocol):
     """Locks across processes. They give order; the truth of what happens once is in the store."""
 
@@ -432,6 +481,9 @@ class LanguageModel(Protocol):
     model: str
     """The model used when the request names none; "" where there is no such choice."""
 
+    hosts_memory: bool
+    """Whether the provider keeps conversations, and documents to search in, itself: only then a request names ours."""
+
     def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer in pieces; closing the iterator or cancelling the deadline stops the provider's work.
 
@@ -440,6 +492,79 @@ class LanguageModel(Protocol):
             DeadlineExceeded: it took too long.
             CallCancelled: the deadline was cancelled.
         """
+
+
+class HostedMemory(Protocol):
+    """What a provider keeps of our conversations."""
+
+    def forget(self, assistant_id: str, conversation_id: str | None = None) -> None:
+        """Forget a conversation, or all of an assistant's, and delete it at the provider if that can be reached now.
+
+        Raises:
+            Unavailable: the registry of threads cannot be reached.
+        """
+
+
+class HostedFiles(Protocol):
+    """Files and vector stores at a provider. Every call may be repeated; each has a deadline of its own.
+
+    All raise `ProviderFailed`, code `hosting_unsupported` where the endpoint knows no such thing, `DeadlineExceeded`
+    and `CallCancelled`. Rate limits and failures of the server are retried within the deadline.
+    """
+
+    def find_store(self, name: str, deadline: Deadline) -> str | None:
+        """Return the id of the vector store of this name."""
+
+    def create_store(self, name: str, deadline: Deadline) -> str:
+        """Return the id of a new vector store."""
+
+    def delete_store(self, store_id: str, deadline: Deadline) -> None:
+        """Delete a vector store; that it is not there is as good."""
+
+    def upload(self, filename: str, content: bytes, deadline: Deadline) -> str:
+        """Return the id of a new file."""
+
+    def list_files(self, deadline: Deadline) -> Iterator[FoundFile]:
+        """Yield the files of the account that are there to be searched, those of others among them."""
+
+    def delete_file(self, file_id: str, deadline: Deadline) -> None:
+        """Delete a file; that it is not there is as good."""
+
+    def attach(self, store_id: str, file: HostedFile, deadline: Deadline) -> FoundFile:
+        """Put a file into a vector store, where it is processed from now on; one that is in it stays as it is.
+
+        Its attributes there are `number` and `document`, the id of our document.
+
+        Raises:
+            NotFound: there is no such store, or no such file.
+        """
+
+    def attached(self, store_id: str, deadline: Deadline) -> Iterator[FoundFile]:
+        """Yield the files of a vector store.
+
+        Raises:
+            NotFound: there is no such store.
+        """
+
+    def status(self, store_id: str, file_id: str, deadline: Deadline) -> FoundFile | None:
+        """Return a file as it is in a vector store; None if it is not in it."""
+
+    def detach(self, store_id: str, file_id: str, deadline: Deadline) -> None:
+        """Take a file out of a vector store; that it is not in it is as good."""
+
+
+class HostedKnowledge(Protocol):
+    """What an answer may use of the documents that a provider holds."""
+
+    def view(self, assistant_id: str) -> HostedView:
+        """Return it as of now; without a search while the provider does not hold all of them, or nobody knows."""
+
+
+class Locator(Protocol):
+    """What finds in our own documents what a provider has found in its copies."""
+
+    def locate(self, document_id: str, text: str, answer: str) -> Citation | None:
+        """Return the place of a text in a document that an answer rests on; None if it is not there any more."""
 
 
 class Parser(Protocol):

@@ -48,6 +48,8 @@ def _rules(request: ModelRequest) -> str:
     language = f"in the language `{request.language}`" if request.language else "in the language of the question"
     if request.passages:
         sources = "the numbered passages below, the instructions above and this conversation"
+    elif request.search:
+        sources = "what the file search finds, the instructions above and this conversation"
     else:
         sources = "the instructions above and this conversation; no passage of a document was found for the question"
     rules = [

@@ -22,6 +22,7 @@ from models.errors import DeadlineExceeded, ProviderFailed
 from services.prompting import system_text
 from services.providers.http_calls import Endpoint, opened, read_on, sse_events
 from services.providers.http_sockets import Call, make_cuttable
+from services.providers.openai_sending import opening
 
 _PLACEHOLDER_KEY = "no-key-needed"
 _USAGE_SECONDS = 2.0
@@ -76,6 +77,7 @@ class OpenAIChatModel:
     """
 
     provider = "openai_chat"
+    hosts_memory = False
 
     def __init__(self, client: openai.OpenAI, model: str) -> None:
         self.model = model
@@ -127,7 +129,7 @@ class OpenAIChatModel:
 
     def _post(self, request: ModelRequest, dialect: _Dialect, call: Call) -> httpx2.Response:
         limit = openai.omit if request.max_output_tokens is None else request.max_output_tokens
-        opening = self._client.chat.completions.with_streaming_response.create(
+        asking = self._client.chat.completions.with_streaming_response.create(
             model=request.model or self.model,
             messages=_messages(request),
             stream=True,
@@ -137,17 +139,7 @@ class OpenAIChatModel:
             max_completion_tokens=limit if dialect.limit == "max_completion_tokens" else openai.omit,
             timeout=call.timeout(),
         )
-        try:
-            return opening.__enter__().http_response
-        except openai.APIStatusError as error:
-            return error.response
-        except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.HTTPError):
-                raise error.__cause__ from None
-            raise self._endpoint.unreachable() from error
-        except openai.OpenAIError as error:
-            self._endpoint.log(logging.ERROR, "the SDK failed", repr(error))
-            raise self._endpoint.unreadable() from error
+        return opening(asking, self._endpoint)
 
 
 def _messages(request: ModelRequest) -> list[ChatCompletionMessageParam]:

@@ -27,6 +27,7 @@ class ScriptedModel:
 
     provider = "scripted"
     model = "scripted"
+    hosts_memory = False
 
     def __init__(self, steps: Iterable[Step] = ()) -> None:
         self.requests: list[ModelRequest] = []

@@ -1,10 +1,14 @@
 """The stores under test, and what ran them."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from repositories.embedded_redis import EmbeddedRedis
+from repositories.redis.database import RedisDatabase
+from repositories.redis.threads import RedisThreads
 from tests.contract.document_stores import Folder, Place, make_bucket
 from tests.contract.house import House
 from tests.contract.stores import KINDS, MONGODB_TEST_URI, Stores, opened_mongo, opened_sqlite
@@ -55,6 +59,14 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run one S3 server for the session."""
     with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisThreads]:
+    """Give the registry of threads over an embedded server."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        with contextlib.closing(RedisDatabase(server.url)) as database:
+            yield RedisThreads(database)
 
 
 @pytest.fixture(params=["folder", "bucket"])

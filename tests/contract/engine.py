@@ -15,6 +15,7 @@ from models.conversations import Channel
 from models.deadline import Deadline
 from models.documents import ScoredPassage
 from models.errors import Unavailable
+from models.hosting import HostedView
 from models.paging import Page
 from services.attempts import Attempts
 from services.composing import Composer, Memory
@@ -149,6 +150,14 @@ class FixedIndex:
         """Forget nothing."""
 
 
+class NothingHosted:
+    """Implement `HostedKnowledge` where no provider holds anything."""
+
+    def view(self, assistant_id: str) -> HostedView:
+        """Return that there is nothing."""
+        return HostedView("")
+
+
 class Engine:
     """One server's engine over a store; several over one store are several servers.
 
@@ -184,7 +193,7 @@ class Engine:
             LostLocks(),
             ConversationNews(self.news, stores.assistants, stores.conversations),
         )
-        memory = Memory(chats, stores.documents, stores.passages, FixedIndex(found))
+        memory = Memory(chats, stores.documents, stores.passages, FixedIndex(found), NothingHosted())
         composer = Composer(memory, {model.provider: model}, model.provider, history_tokens=1000)
         self.jobs = jobs or Asked()
         nudges = Nudges(self.jobs)

@@ -48,9 +48,10 @@ def test_a_message_is_stored_before_the_model_is_called(stores: Stores) -> None:
 
 
 def test_an_answer_keeps_usage_model_and_timings(stores: Stores) -> None:
-    engine = Engine(stores, ScriptedModel([["hi", Usage(Tokens(12, 3), "model-7")]]))
+    engine = Engine(stores, ScriptedModel([["hi", Usage(Tokens(12, 3), "model-7", "resp_1")]]))
     chat = engine.say("hello").chat
     assert (chat.tokens, chat.model, chat.provider) == (Tokens(12, 3), "model-7", "scripted")
+    assert chat.response_id == "resp_1"
     assert chat.timings.total_ms is not None and chat.timings.first_token_ms is not None
 
 
@@ -433,3 +434,12 @@ def test_ids_sort_by_time_and_behind_a_clock_that_is_ahead() -> None:
     ahead = f"{int(ids[-1][:8], 16) + 60:08x}" + ids[-1][8:]
     assert new_id(after=ahead) > ahead
     assert is_id(new_id(after=ahead))
+
+
+def test_turns_have_keys_and_a_model_that_hosts_no_memory_is_not_told_the_conversation(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([["one"], ["two"]]))
+    first = engine.say("first").chat
+    engine.say("second")
+    before, after = engine.model.requests
+    assert before.keys == (f"{first.id}.1",) == tuple(turn.key for turn in after.history)
+    assert (before.conversation_id, after.conversation_id) == ("", "")

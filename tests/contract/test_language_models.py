@@ -13,11 +13,16 @@ from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, Usage
 from models.deadline import Deadline
 from models.documents import Passage, ScoredPassage
 from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed
+from repositories.redis.database import RedisDatabase
+from repositories.redis.threads import RedisThreads
 from services.ports import LanguageModel
 from services.providers.core_application import CoreModel
 from services.providers.offline import OfflineModel
 from services.providers.openai_chat import OpenAIChatModel, build_client
+from services.providers.openai_responses import OpenAIResponsesModel
+from services.providers.openai_threads import OpenAIThreads
 from services.providers.scripted import ScriptedModel
+from tests.contract.hosted import Places
 from tests.emulators.aimock import aimock
 from tests.emulators.openai_wire import Action, document, wire
 
@@ -42,6 +47,22 @@ def _openai_chat() -> Iterator[Case]:
     with aimock([fixture]) as server, contextlib.closing(build_client("", server.base_url, 4)) as client:
         yield Case(
             OpenAIChatModel(client, "gpt-any"),
+            slow=lambda: server.chaos(latencyMs=5000),
+            failing=lambda: server.fail_next(400),
+        )
+
+
+@contextlib.contextmanager
+def _openai() -> Iterator[Case]:
+    """Give the model without a conversation: aimock keeps none."""
+    fixture = {"match": {"userMessage": "office"}, "response": {"content": _TEXT}}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(aimock([fixture]))
+        client = stack.enter_context(contextlib.closing(build_client("", server.base_url, 4)))
+        nowhere = stack.enter_context(contextlib.closing(RedisDatabase("redis://127.0.0.1:1/0")))
+        threads = OpenAIThreads(client, RedisThreads(nowhere))
+        yield Case(
+            OpenAIResponsesModel(client, "gpt-any", threads, Places(known=False)),
             slow=lambda: server.chaos(latencyMs=5000),
             failing=lambda: server.fail_next(400),
         )
@@ -81,13 +102,16 @@ def _scripted() -> Iterator[Case]:
     )
 
 
-@pytest.fixture(params=[_openai_chat, _core, _offline, _scripted], ids=["openai_chat", "core", "offline", "scripted"])
+@pytest.fixture(
+    params=[_openai_chat, _openai, _core, _offline, _scripted],
+    ids=["openai_chat", "openai", "core", "offline", "scripted"],
+)
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     with request.param() as case:
         yield case
 
 
-@pytest.fixture(params=[_openai_chat, _core, _scripted], ids=["openai_chat", "core", "scripted"])
+@pytest.fixture(params=[_openai_chat, _openai, _core, _scripted], ids=["openai_chat", "openai", "core", "scripted"])
 def fallible(request: pytest.FixtureRequest) -> Iterator[Case]:
     """Give each model that can wait and fail: all but the offline one."""
     with request.param() as case:
@@ -104,8 +128,9 @@ def test_an_answer_is_text_in_pieces_and_one_usage_at_its_end(case: Case) -> Non
 
 
 def test_a_model_tells_its_names(case: Case) -> None:
-    assert case.model.provider in {"openai_chat", "core", "offline", "scripted"}
+    assert case.model.provider in {"openai_chat", "openai", "core", "offline", "scripted"}
     assert isinstance(case.model.model, str)
+    assert case.model.hosts_memory is (case.model.provider == "openai")
 
 
 def test_a_past_deadline_stops_it(case: Case) -> None:

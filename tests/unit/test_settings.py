@@ -36,11 +36,18 @@ def test_every_fault_is_listed_at_once() -> None:
         ({"OPENAI_API_KEY": "k"}, "openai_chat"),
         ({"OPENAI_BASE_URL": "http://127.0.0.1/v1"}, "openai_chat"),
         ({"OPENAI_API_KEY": "k", "LANGUAGE_MODEL": "offline"}, "offline"),
+        ({"OPENAI_API_KEY": "k", "LANGUAGE_MODEL": "openai"}, "openai"),
         ({"LANGUAGE_MODEL": "core", "CORE_API_BASE_URL": "http://127.0.0.1"}, "core"),
     ],
 )
 def test_the_provider_is_chosen_by_configuration(env: dict[str, str], provider: str) -> None:
     assert Settings.from_env(env).effective_language_model == provider
+
+
+@pytest.mark.parametrize("provider", ["openai", "openai_chat"])
+def test_openai_needs_a_key_or_an_address(provider: str) -> None:
+    with pytest.raises(SettingsError, match=f"LANGUAGE_MODEL={provider}$"):
+        Settings.from_env({"LANGUAGE_MODEL": provider})
 
 
 def test_the_reference_systems_names_are_understood() -> None:

@@ -1,0 +1,187 @@
+"""Answers over OpenAI's Responses API (OpenAI, Azure v1), with the conversation kept at the provider.
+
+As in `openai_chat`, the stream is parsed here and not by the SDK, which takes most of the CPU time of such an answer;
+events that repeat what others brought are not parsed at all.
+"""
+
+import contextlib
+import logging
+from collections.abc import Generator
+
+import httpx2
+import openai
+from openai.types.responses import EasyInputMessageParam, FileSearchToolParam
+from openai.types.shared_params import ComparisonFilter, CompoundFilter
+
+from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, Turn, Usage
+from models.chats import Citation
+from models.deadline import Deadline
+from models.errors import DeadlineExceeded, ProviderFailed
+from models.hosting import HostedSearch
+from services.ports import Locator
+from services.prompting import system_text
+from services.providers.http_calls import Endpoint, opened, read_on, sse_events
+from services.providers.http_sockets import Call
+from services.providers.openai_response_events import ConversationRefused, ResponseEvents
+from services.providers.openai_sending import opening
+from services.providers.openai_threads import Continuation, OpenAIThreads
+
+_END_SECONDS = 0.2
+_FEWEST_OUTPUT_TOKENS = 16
+"""OpenAI refuses a lower limit."""
+_OMISSIBLE = ("temperature", "truncation")
+"""Parameters that some models or servers refuse; an answer without them is better than none."""
+
+
+class OpenAIResponsesModel:
+    """Stream answers over responses.
+
+    With `ModelRequest.search` the provider looks for passages itself, and tells which files it cites.
+
+    Args:
+        client: from `openai_chat.build_client`.
+        model: used when the request names none.
+        threads: on the same client.
+        locator: makes our citations of the provider's.
+    """
+
+    provider = "openai"
+    hosts_memory = True
+
+    def __init__(self, client: openai.OpenAI, model: str, threads: OpenAIThreads, locator: Locator) -> None:
+        self.model = model
+        self._client = client.with_options(max_retries=0)
+        self._threads = threads
+        self._locator = locator
+        self._refused: dict[str, frozenset[str]] = {}
+        self._endpoint = Endpoint(
+            name="The model's endpoint",
+            key_hint="Check OPENAI_API_KEY.",
+            model_hint="Check the assistant's model, OPENAI_MODEL and OPENAI_BASE_URL.",
+            url_hint="Check OPENAI_BASE_URL and that the server is up.",
+            secret=client.api_key,
+        )
+
+    def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
+        """Yield the answer's text as it comes, then its sources if the provider looked for them, then its usage."""
+        call = Call(deadline)
+        deadline.check()
+        conversation = Continuation(self._threads, request)
+        conversation.begin(call)
+        try:
+            yield from self._answer(request, conversation, call)
+        except ConversationRefused:
+            if conversation.id is None:
+                raise
+            conversation.renew(call)
+            yield from self._answer(request, conversation, call)
+
+    def _answer(
+        self, request: ModelRequest, conversation: Continuation, call: Call
+    ) -> Generator[ModelEvent, None, None]:
+        """Ask, and yield what comes.
+
+        Raises:
+            ConversationRefused: before anything came.
+        """
+        answer = ResponseEvents(self._endpoint)
+        with opened(lambda: self._send(request, conversation, call), call, self._endpoint) as response:
+            answer.expect_stream(response)
+            events = sse_events(read_on(call, response, self._endpoint))
+            for name, data in events:
+                call.deadline.check()
+                text = answer.take(name, data)
+                if text:
+                    yield TextDelta(text)
+                if answer.ended:
+                    break
+            answer.check()
+            call.wait_for_rest(_END_SECONDS)
+            with contextlib.suppress(ProviderFailed, DeadlineExceeded):
+                for _ in events:  # to its end, so that the connection can be used again
+                    pass
+        if answer.complete:
+            conversation.settle()
+        if request.search is not None:
+            yield Sources(self._citations(answer))
+        yield Usage(answer.tokens, answer.model, answer.response_id)
+
+    def _citations(self, answer: ResponseEvents) -> tuple[Citation, ...]:
+        found = [self._locator.locate(one.document_id, one.text, answer.text) for one in answer.cited()]
+        return tuple(dict.fromkeys(citation for citation in found if citation is not None))
+
+    def _send(self, request: ModelRequest, conversation: Continuation, call: Call) -> httpx2.Response:
+        """Ask in the conversation; return the response whatever its status, but for a refusal of the conversation."""
+        conversation.prepare(call)
+        response = self._ask(request, conversation, call)
+        conversation.note(response)
+        if conversation.id is not None and _is_about_conversation(response):
+            self._endpoint.log(logging.WARNING, "a conversation was refused", response.text)
+            raise ConversationRefused(f"{self._endpoint.name} does not take the conversation. Try again.")
+        return response
+
+    def _ask(self, request: ModelRequest, conversation: Continuation, call: Call) -> httpx2.Response:
+        """Post without the parameters that the model refuses, or learn which these are."""
+        model = request.model or self.model
+        refused = self._refused.get(model, frozenset())
+        response = self._post(request, refused, conversation, call)
+        while new := _refused_parameters(response, refused):
+            self._endpoint.log(logging.WARNING, f"{model} refused {', '.join(sorted(new))}", response.text)
+            refused |= new
+            response = self._post(request, refused, conversation, call)
+        if response.is_success:
+            self._refused[model] = refused
+        return response
+
+    def _post(
+        self, request: ModelRequest, refused: frozenset[str], conversation: Continuation, call: Call
+    ) -> httpx2.Response:
+        limit, temperature = request.max_output_tokens, request.temperature
+        limit = None if limit is None else max(limit, _FEWEST_OUTPUT_TOKENS)
+        search = request.search
+        asking = self._client.responses.with_streaming_response.create(
+            model=request.model or self.model,
+            instructions=system_text(request),
+            input=[*_messages(conversation.unheard), {"role": "user", "content": request.question}],
+            conversation=conversation.id or openai.omit,
+            store=conversation.id is not None,
+            stream=True,
+            truncation=openai.omit if "truncation" in refused else "auto",
+            temperature=openai.omit if temperature is None or "temperature" in refused else temperature,
+            max_output_tokens=openai.omit if limit is None else limit,
+            tools=openai.omit if search is None else [_file_search(search)],
+            include=openai.omit if search is None else ["file_search_call.results"],
+            timeout=call.timeout(),
+        )
+        return opening(asking, self._endpoint)
+
+
+def _file_search(search: HostedSearch) -> FileSearchToolParam:
+    """Return the tool that finds the files of this moment, whatever is put into the store or taken out meanwhile."""
+    of_this_moment = ComparisonFilter(key="number", type="lte", value=search.last)
+    filters: ComparisonFilter | CompoundFilter = of_this_moment
+    if search.without:
+        current = ComparisonFilter(key="number", type="nin", value=list(search.without))
+        filters = CompoundFilter(type="and", filters=[of_this_moment, current])
+    return FileSearchToolParam(type="file_search", vector_store_ids=[search.store_id], filters=filters)
+
+
+def _is_about_conversation(response: httpx2.Response) -> bool:
+    return response.status_code in (400, 404, 409) and "conversation" in response.text.lower()
+
+
+def _refused_parameters(response: httpx2.Response, known: frozenset[str]) -> frozenset[str]:
+    """Return the omissible parameters that a refusal names and that were not known to be refused."""
+    if response.status_code not in (400, 422):
+        return frozenset()
+    return frozenset(name for name in _OMISSIBLE if name in response.text) - known
+
+
+def _messages(turns: tuple[Turn, ...]) -> list[EasyInputMessageParam]:
+    messages: list[EasyInputMessageParam] = []
+    for turn in turns:
+        if turn.message:
+            messages.append({"role": "user", "content": turn.message})
+        if turn.response:
+            messages.append({"role": "assistant", "content": turn.response})
+    return messages
