@@ -10,9 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 
@@ -20,13 +18,12 @@ import click
 from dotenv import load_dotenv
 from flask import Flask
 from flask_cors import CORS
-from tqdm import tqdm
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from commands import import_assistant, import_folder
 from logs import configure_logging
 from models.errors import OrquestraError
-from models.users import OPERATOR
-from routes import assistants, auth, chats, conversations, documents, ops, pages
+from routes import assistants, auth, chats, conversations, documents, legacy, ops, pages
 from routes.access import METRICS_KEY, SERVICES_KEY, register_tokens
 from routes.errors import register_errors
 from routes.metrics import Metrics
@@ -34,7 +31,6 @@ from routes.openapi import openapi_config, register_openapi
 from routes.parsing import ReferenceConverter
 from routes.requests import register_requests
 from routes.room import ROOM_KEY, Room
-from services.importing import FolderImport
 from services.providers.jwt_tokens import ISSUER, LEEWAY_SECONDS
 from services.providers.offline import OfflineModel
 from services.registry import Services
@@ -81,7 +77,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     register_requests(app, metrics, settings.max_upload_mb * 2**20)
     register_tokens(app)
     api = register_openapi(app)
-    for module in (auth, assistants, chats, conversations, documents, ops):
+    for module in (auth, assistants, chats, conversations, documents, legacy, ops):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(pages.blueprint)
     register_errors(app)
@@ -108,6 +104,7 @@ _workers_option = click.option("--workers", type=click.IntRange(1, 64), help="Se
 @click.pass_context
 def commands(context: click.Context, workers: int | None) -> None:
     """Serve Orquestra, or do one of the other things below. Settings come from the environment or `.env`."""
+    context.obj = load_settings
     if context.invoked_subcommand is None:
         context.invoke(serve, workers=workers)
 
@@ -185,33 +182,8 @@ def worker(threads: int) -> None:
     services.close()
 
 
-@commands.command("import-folder")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--assistant", "assistant_id", required=True, help="The assistant's id.")
-def import_folder(folder: Path, assistant_id: str) -> None:
-    """Upload every document of FOLDER to an assistant; run it again to take in what has changed.
-
-    Files in folders within it are named after these. A prompt.txt becomes the assistant's prompt.
-    """
-    settings = load_settings()
-    services = build_services(replace(settings, job_threads=max(1, settings.job_threads)))
-    with closing(services), tqdm(unit="file", dynamic_ncols=True) as bar:
-
-        def show(done: int, of: int, path: str) -> None:
-            bar.total = of
-            bar.set_postfix_str(path, refresh=False)
-            bar.update(done - bar.n)
-            bar.refresh()
-
-        documents = services.documents
-        summary = FolderImport(documents, OPERATOR, assistant_id, documents.import_limits).run(folder, show)
-    for title, remarks in (("skipped", summary.skipped), ("failed", summary.failed)):
-        for remark in remarks:
-            click.echo(f"{title}: {remark.path}: {remark.reason}")
-    counts = (len(summary.added), len(summary.unchanged), len(summary.skipped), len(summary.failed))
-    click.echo("{} added, {} unchanged, {} skipped, {} failed".format(*counts))
-    if summary.failed:
-        raise click.exceptions.Exit(1)
+commands.add_command(import_folder)
+commands.add_command(import_assistant)
 
 
 def _wait_for_signal() -> None:

@@ -9,9 +9,12 @@ from repositories.redis.database import PREFIX
 from repositories.redis.jobs import RedisJobs
 from services.callbacks import RESEND_CALLBACK
 from services.embedding import EMBED_DOCUMENT
+from services.hosting_night import CHECK_ASSISTANTS
+from services.hosting_nudges import CHECK_ASSISTANT, SYNC_ASSISTANT
 from services.indexing import INDEX_DOCUMENT
 from services.jobs import JobProbe, JobRouter
 from services.nudges import ANSWER_CHAT, SEND_CALLBACK
+from services.threads import DELETE_LEFTOVERS
 from settings import Settings
 
 KINDS = {
@@ -20,8 +23,14 @@ KINDS = {
     ANSWER_CHAT: "answers",
     SEND_CALLBACK: "callbacks",
     RESEND_CALLBACK: "callbacks",
+    SYNC_ASSISTANT: "hosting",
+    CHECK_ASSISTANT: "hosting",
+    CHECK_ASSISTANTS: "hosting",
+    DELETE_LEFTOVERS: "hosting",
 }
 """Name of a job -> the queue that it waits in."""
+
+_HOSTING_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,13 @@ class Queues:
     Attributes:
         jobs: takes a job of any kind.
         probe: tells how all of them are doing.
+        store: names the store that the jobs are about.
     """
 
     kinds: Mapping[str, RedisJobs]
     jobs: JobRouter
     probe: JobProbe
+    store: str
 
     def start(
         self, handlers: Mapping[str, Callable[[str], None]], settings: Settings, bury: Callable[[DeadLetter], None]
@@ -43,9 +54,10 @@ class Queues:
         """Run jobs in threads of this process, unless the settings leave them to others."""
         if not settings.job_threads:
             return
+        threads = {"documents": settings.job_threads, "hosting": _HOSTING_THREADS}
         for kind, queue in self.kinds.items():
-            threads = settings.job_threads if kind == "documents" else settings.callback_threads
-            queue.start({job: do for job, do in handlers.items() if KINDS[job] == kind}, threads, bury)
+            jobs = {job: do for job, do in handlers.items() if KINDS[job] == kind}
+            queue.start(jobs, threads.get(kind, settings.callback_threads), bury)
 
     def close(self) -> None:
         """Take no new job, wait a while for those that run, hand back the others: all queues at the same time."""
@@ -62,4 +74,4 @@ def open_queues(settings: Settings, redis_url: str) -> Queues:
     kinds = {
         kind: RedisJobs(redis_url, namespace=f"{PREFIX}jobs:{store}:{kind}") for kind in dict.fromkeys(KINDS.values())
     }
-    return Queues(kinds, JobRouter({job: kinds[kind] for job, kind in KINDS.items()}), JobProbe(kinds))
+    return Queues(kinds, JobRouter({job: kinds[kind] for job, kind in KINDS.items()}), JobProbe(kinds), store)

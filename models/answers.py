@@ -1,6 +1,7 @@
 """What goes into an answer and what comes out of it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.assistants import Assistant
@@ -45,6 +46,59 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class ToolSpec:
+    """A function that a model may ask for.
+
+    Attributes:
+        parameters: JSON schema of the arguments, an object.
+        strict: the provider is to hold the model to the schema. It refuses schemas that are not made for that: all
+            properties required, no others allowed.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function that a model asks for.
+
+    Attributes:
+        id: the provider's own, by which it knows the output.
+        name: may be none of those that the request told.
+        arguments: as the model wrote them: JSON that may not fit the schema, or no JSON at all.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """A call that was made, and what it gave: for the model to read, also where it failed."""
+
+    call: ToolCall
+    output: str
+
+
+@dataclass(frozen=True)
+class ToolRound:
+    """The calls that a model asked for at once, made.
+
+    Attributes:
+        text: what the model said before them.
+        state: what the model handed out with `ToolCalls`.
+    """
+
+    results: tuple[ToolResult, ...]
+    text: str = ""
+    state: object = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class ModelRequest:
     """All that a language model may need for one answer.
 
@@ -60,6 +114,8 @@ class ModelRequest:
         context: names the documents' texts that `passages` and `search` are from; "" when the provider keeps no
             conversation.
         search: where the provider itself looks for passages; None when `passages` are all there is.
+        tools: what the model may ask for instead of an answer.
+        rounds: what it has asked for since the question, oldest first; see `after`.
     """
 
     assistant_id: str
@@ -75,6 +131,20 @@ class ModelRequest:
     keys: tuple[str, ...] = ()
     context: str = ""
     search: HostedSearch | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    rounds: tuple[ToolRound, ...] = ()
+
+    def after(self, asked: "ToolCalls", outputs: Sequence[str]) -> "ModelRequest":
+        """Return the request that goes on where these calls ended the model's turn.
+
+        Args:
+            outputs: what each call gave, in the calls' order.
+
+        Raises:
+            ValueError: there is not one output for each call.
+        """
+        results = tuple(ToolResult(call, output) for call, output in zip(asked.calls, outputs, strict=True))
+        return replace(self, rounds=(*self.rounds, ToolRound(results, asked.text, asked.state)))
 
 
 @dataclass(frozen=True)
@@ -100,7 +170,25 @@ class Usage:
     response_id: str | None = None
 
 
-ModelEvent = TextDelta | Sources | Usage
+@dataclass(frozen=True)
+class ToolCalls:
+    """The calls that a model waits for: its turn is over, and its answer comes after `ModelRequest.after`.
+
+    Whoever does not go on needs to do nothing. The calls are those of a whole response; of one that failed, was cut or
+    reached its limit none is told.
+
+    Attributes:
+        calls: at least one, in the model's order; they may be made at the same time.
+        text: what the model said before them; it was told as `TextDelta` already.
+        state: the model's own, for the next round; another model or process does without.
+    """
+
+    calls: tuple[ToolCall, ...]
+    text: str = ""
+    state: object = field(default=None, compare=False, repr=False)
+
+
+ModelEvent = TextDelta | Sources | ToolCalls | Usage
 
 
 @dataclass(frozen=True)

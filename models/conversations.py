@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+QUERY_ASSISTANT = "queryAssistant"
+"""The message service of system 000's clients: their `address` is the channel's id."""
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -21,6 +24,7 @@ class Conversation:
         paused_until: when an inactive conversation becomes active again by itself; None for never.
         message_count: messages of the person, the model and human agents.
         last_message: the newest of them, for lists.
+        memory_from: the id that the memory begins behind: chats up to it are shown, and no model is told of them.
     """
 
     id: str
@@ -33,6 +37,7 @@ class Conversation:
     paused_until: datetime | None = None
     message_count: int = 0
     last_message: str = ""
+    memory_from: str = ""
 
 
 def is_active(active: bool, paused_until: datetime | None, at: datetime) -> bool:

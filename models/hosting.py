@@ -17,6 +17,7 @@ class HostedFile:
         file_id: the provider's own id; "" until the upload was seen to succeed.
         searchable: the provider has processed it, and finds it from then on.
         retired_at: since when no answer begins to use it; answers that began earlier may, for as long as they last.
+            What is retired stays so: the same text, should it be needed again, becomes a new file.
     """
 
     number: int
@@ -36,11 +37,13 @@ class HostedShelf:
         store_id: the provider's id of the assistant's vector store; "" while there is none.
         last: the highest number ever given.
         files: in the order of their numbers.
+        deleted: the assistant is deleted, and nothing of it is to stay.
     """
 
     store_id: str = ""
     last: int = 0
     files: tuple[HostedFile, ...] = ()
+    deleted: bool = False
 
 
 @dataclass(frozen=True)

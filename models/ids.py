@@ -3,8 +3,10 @@
 import secrets
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 _FRACTION = 1 << 24
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _lock = threading.Lock()
 _last = 0
 
@@ -25,6 +27,16 @@ def new_id(after: str | None = None) -> str:
         ticks = max(time.time_ns() * _FRACTION // 1_000_000_000, _last + 1, int(after[:14], 16) + 1 if after else 0)
         _last = ticks
     return f"{ticks:014x}{secrets.token_hex(5)}"
+
+
+def id_at(at: datetime, after: str | None = None) -> str:
+    """Return a fresh id for what happened at that time elsewhere: as `new_id` would have made it then.
+
+    Args:
+        after: an id to sort behind.
+    """
+    ticks = (at - _EPOCH) // _MICROSECOND * _FRACTION // 1_000_000
+    return f"{max(ticks, int(after[:14], 16) + 1 if after else 0):014x}{secrets.token_hex(5)}"
 
 
 def is_id(text: str) -> bool:

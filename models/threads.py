@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -13,20 +14,13 @@ class Thread:
         turns: the keys of the turns that it holds, oldest first.
         settled: False once an attempt has taken it, until that attempt says what it holds now. If it never does, it
             may hold more than `turns`, and nobody knows what.
-        replaced: the provider's ids of those that this one took the place of and that are still to be deleted there.
         context: names the documents' texts that may have been found in it.
     """
 
     id: str = ""
     turns: tuple[str, ...] = ()
     settled: bool = False
-    replaced: tuple[str, ...] = ()
     context: str = ""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Return every id that the provider may know."""
-        return (*self.replaced, self.id) if self.id else self.replaced
 
     def holds(self, history: Sequence[str]) -> int | None:
         """Return how many turns of a history it holds, from the oldest on; the others only have to be added to it.
@@ -42,3 +36,22 @@ class Thread:
         count = history.index(self.turns[-1]) + 1
         both = min(count, len(self.turns))
         return count if tuple(history[count - both : count]) == self.turns[-both:] else None
+
+
+class LeftoverKind(StrEnum):
+    """What a provider keeps."""
+
+    CONVERSATION = "conversation"
+    RESPONSE = "response"
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that a provider keeps, that nothing of ours refers to any more, and that is to be deleted there.
+
+    Attributes:
+        id: the provider's own.
+    """
+
+    kind: LeftoverKind
+    id: str

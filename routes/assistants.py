@@ -5,11 +5,20 @@ from typing import Any
 from flask import url_for
 
 from models.assistants import Assistant
+from models.hosting import SyncReport
 from routes.access import caller, services, signed_in
 from routes.paging import page_headers
 from routes.parsing import Blueprint
-from routes.schemas.assistants import AssistantChangesSchema, AssistantSchema, NewAssistantSchema, RotationSchema
+from routes.room import in_room
+from routes.schemas.assistants import (
+    AssistantChangesSchema,
+    AssistantSchema,
+    FlushedSchema,
+    NewAssistantSchema,
+    RotationSchema,
+)
 from routes.schemas.base import PageQuery
+from routes.schemas.hosting import SyncQuery, SyncReportSchema
 
 blueprint = Blueprint("assistants", __name__, url_prefix="/assistants", description="Assistants and their API keys")
 
@@ -75,6 +84,28 @@ def rotate_key(data: dict[str, Any], assistant_id: str) -> Any:
 def rotate_webhook_secret(data: dict[str, Any], assistant_id: str) -> Any:
     """Give an assistant a new webhook secret; callbacks carry both signatures until the grace ends."""
     return _shown(services().assistants.rotate_webhook_secret(caller(), assistant_id, **data))
+
+
+def _waits(query: dict[str, bool], *_: Any, **__: Any) -> bool:
+    return query["wait"]
+
+
+@blueprint.post("/sync/<assistant_id>")
+@signed_in
+@blueprint.arguments(SyncQuery, location="query")
+@blueprint.response(200, SyncReportSchema)
+@in_room(when=_waits)
+def sync(query: dict[str, bool], assistant_id: str) -> SyncReport:
+    """Tell what differs between the documents and what the provider holds, and have it mended."""
+    return services().hosting.survey(caller(), assistant_id, wait=query["wait"])
+
+
+@blueprint.post("/flushThreads/<assistant_id>")
+@signed_in
+@blueprint.response(200, FlushedSchema)
+def flush_threads(assistant_id: str) -> dict[str, int]:
+    """Let every conversation go on in a new thread at the provider; what the old ones hold is deleted there."""
+    return {"flushed": services().threads.flush(caller(), assistant_id)}
 
 
 def _shown(assistant: Assistant) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from flask import request, url_for
 
 from models.answers import AnswerEvent, Done, Replaying, TextDelta
 from models.chats import ChatStatus
-from models.errors import Invalid, OrquestraError, Unavailable
+from models.errors import OrquestraError, Unavailable
 from routes.access import caller, calling_assistant, metrics, services, signed_in, with_api_key
+from routes.answering import IDEMPOTENCY_KEY, REPLAYED, counted, idempotency_key, replayed_header, whole
 from routes.errors import problem
 from routes.metrics import Metrics
 from routes.paging import page_headers
@@ -30,7 +31,6 @@ from routes.schemas.chats import (
 from routes.streaming import frame, stream
 
 blueprint = Blueprint("chats", __name__, url_prefix="/chats", description="Messages and their answers")
-REPLAYED = "Idempotent-Replayed"
 
 
 @blueprint.post("/enviarMensagemLLM")
@@ -39,13 +39,13 @@ REPLAYED = "Idempotent-Replayed"
 @blueprint.response(200, ChannelAnswerSchema)
 @blueprint.alt_response(202, schema=ChannelAnswerSchema, description="its outcome goes to callback_url")
 @blueprint.doc(
-    parameters=[{"in": "header", "name": "Idempotency-Key", "schema": {"type": "string", "maxLength": 256}}],
+    parameters=[IDEMPOTENCY_KEY],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 @in_room(when=lambda data: not data.get("callback_url"))
 def send_message(data: dict[str, Any]) -> Any:
     """Take a person's message from a channel and give its one answer: whole, as server-sent events, or by callback."""
-    message = inbound(data, calling_assistant(), _idempotency_key())
+    message = inbound(data, calling_assistant(), idempotency_key())
     if message.callback_url is not None:
         chat, replayed = services().conversations.accept(message)
         place = {"Location": url_for("chats.get", reference=chat.id)}
@@ -62,8 +62,8 @@ def send_message(data: dict[str, Any]) -> Any:
         response = stream(answer_frames(events, headers, metrics()), deadline, failed)
         response.headers.update(headers)
         return response
-    done = _last(events, metrics())
-    return done.chat, {REPLAYED: "true"} if done.replayed else {}
+    done = whole(events, metrics())
+    return done.chat, replayed_header(done)
 
 
 @blueprint.get("/get/<reference:reference>")
@@ -143,7 +143,7 @@ def reply(data: dict[str, str], reference: str) -> Any:
 def retry(reference: str) -> Any:
     """Ask the model again for a chat without an answer."""
     deadline = new_deadline()
-    return _last(services().chats.retry(caller(), reference, deadline), metrics()).chat
+    return whole(services().chats.retry(caller(), reference, deadline), metrics()).chat
 
 
 @blueprint.post("/feedback/<reference:reference>")
@@ -160,21 +160,6 @@ def _listed(query: dict[str, Any], active: bool | None) -> Any:
     return listing.items, page_headers(listing, query["page"])
 
 
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None:  # WSGI hands headers over as Latin-1
-        key = key.encode("latin-1").decode("utf-8", "replace")
-    if key is not None and not 1 <= len(key) <= 256:
-        raise Invalid(
-            "Idempotency-Key must have 1 to 256 characters.", errors={"Idempotency-Key": ["1 to 256 characters."]}
-        )
-    return key
-
-
-def _last(events: Iterator[AnswerEvent], measured: Metrics) -> Done:
-    return next(event for event in _counted(events, measured) if isinstance(event, Done))
-
-
 def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measured: Metrics) -> Iterator[bytes]:
     """Turn events into SSE frames; a replay is noted in the headers before the first of them.
 
@@ -183,7 +168,7 @@ def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measur
             server took the message over meanwhile.
     """
     sent: list[str] = []
-    for event in _counted(events, measured):
+    for event in counted(events, measured):
         match event:
             case Replaying():
                 headers[REPLAYED] = "true"
@@ -199,15 +184,3 @@ def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measur
                         code="answer_overtaken",
                     )
                 yield frame("done", ChannelAnswerSchema().dump(chat))
-
-
-def _counted(events: Iterator[AnswerEvent], measured: Metrics) -> Iterator[AnswerEvent]:
-    """Pass events on, and count how the answer ended, unless it was another delivery's."""
-    try:
-        for event in events:
-            if isinstance(event, Done) and not event.replayed:
-                measured.count(event.chat)
-            yield event
-    except OrquestraError as error:
-        measured.count_failure(error.code)
-        raise

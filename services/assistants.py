@@ -5,6 +5,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from models.assistants import Assistant
 from models.clock import now
@@ -13,6 +14,7 @@ from models.ids import is_id, new_id
 from models.paging import Listing, Page
 from models.users import Principal
 from services.api_keys import ApiKeys
+from services.hosting_service import HostingService
 from services.news import ConversationNews
 from services.ownership import Ownership
 from services.ports import (
@@ -21,13 +23,13 @@ from services.ports import (
     ConversationRepository,
     DocumentFiles,
     DocumentRepository,
-    HostedMemory,
     KnowledgeIndex,
     PassageRepository,
     RateLimiter,
     UserRepository,
     VectorRepository,
 )
+from services.threads import ThreadService
 from services.webhook_secrets import WebhookSecrets
 
 logger = logging.getLogger("orquestra.assistants")
@@ -45,7 +47,8 @@ class AssistantBelongings:
     files: DocumentFiles
     index: KnowledgeIndex
     news: ConversationNews
-    hosted: Collection[HostedMemory]
+    threads: ThreadService
+    hosting: HostingService
 
 
 class AssistantService:
@@ -77,18 +80,24 @@ class AssistantService:
         self._messages_per_minute = messages_per_minute
         self._ownership = Ownership(assistants)
 
-    def add(self, caller: Principal, name: str, owner_id: str | None = None) -> Assistant:
+    def add(
+        self, caller: Principal, name: str, owner_id: str | None = None, fields: Mapping[str, Any] | None = None
+    ) -> Assistant:
         """Create an assistant with its first key.
+
+        Args:
+            fields: more of its fields, as `update` takes them.
 
         Raises:
             Forbidden: only an admin may name another owner.
-            Invalid: the owner does not exist.
+            Invalid: the owner does not exist, or a provider is not configured here.
         """
-        owner = owner_id or caller.user_id
+        owner, given = owner_id or caller.user_id, fields or {}
         self._check_owner(caller, owner)
+        self._check_provider(given.get("provider"))
         at = now()
         _, key = self._keys.create(at)
-        assistant = Assistant(new_id(), name, owner, (key,), created_at=at, updated_at=at)
+        assistant = Assistant(new_id(), name, owner, (key,), created_at=at, updated_at=at, **given)
         self._assistants.add(assistant)
         return assistant
 
@@ -107,16 +116,14 @@ class AssistantService:
             Invalid: a provider that is not configured here, or an unknown owner.
         """
         current = self._ownership.assistant(caller, assistant_id)
-        provider = changes.get("provider")
-        if provider is not None and provider not in self._providers:
-            known = ", ".join(sorted(self._providers))
-            raise Invalid(
-                "The provider is not configured on this server.", errors={"provider": [f"Must be one of: {known}."]}
-            )
+        self._check_provider(changes.get("provider"))
         owner = str(changes.get("owner_id", current.owner_id))
         if owner != current.owner_id:
             self._check_owner(caller, owner)
-        return self._changed(assistant_id, changes)
+        changed = self._changed(assistant_id, changes)
+        if changed.provider != current.provider:
+            self._belongings.hosting.changed(assistant_id)
+        return changed
 
     def delete(self, caller: Principal, assistant_id: str) -> None:
         """Delete an assistant with its documents, conversations and chats.
@@ -132,8 +139,8 @@ class AssistantService:
 
     def _delete_belongings(self, assistant_id: str) -> None:
         belongings = self._belongings
-        for memory in belongings.hosted:
-            memory.forget(assistant_id)
+        belongings.threads.forget(assistant_id)
+        belongings.hosting.forget(assistant_id)
         belongings.conversations.delete_of_assistant(assistant_id)
         belongings.chats.delete_of_assistant(assistant_id)
         belongings.documents.delete_of_assistant(assistant_id)
@@ -224,6 +231,13 @@ class AssistantService:
             return
         if wait is not None:
             raise RateLimited(f"More than {limit} messages a minute to this assistant. Slow down.", retry_after=wait)
+
+    def _check_provider(self, provider: object) -> None:
+        if provider is not None and provider not in self._providers:
+            known = ", ".join(sorted(self._providers))
+            raise Invalid(
+                "The provider is not configured on this server.", errors={"provider": [f"Must be one of: {known}."]}
+            )
 
     def _check_owner(self, caller: Principal, owner_id: str) -> None:
         if owner_id != caller.user_id and not caller.is_admin:

@@ -9,7 +9,7 @@ from models.answers import AnswerEvent, Done
 from models.assistants import Assistant
 from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Timings
 from models.clock import now
-from models.conversations import is_active
+from models.conversations import Conversation, is_active
 from models.deadline import Deadline
 from models.errors import CallCancelled, Conflict, DeadlineExceeded, OrquestraError, ProviderFailed, Unavailable
 from models.ids import new_id
@@ -143,13 +143,14 @@ class Attempts:
         if not self._has_its_turn(chat, attempt, deadline):
             return self._settled(chat, deadline)
         draft.queued_ms = ms_since(began)
-        if self._handed_over(chat, deadline):
+        conversation = self._conversation(chat, deadline)
+        if _is_handed_over(conversation):
             outcome = ChatOutcome(ChatStatus.INACTIVE, active=False, timings=Timings(draft.queued_ms))
         else:
             merged = self._merged(chat, deadline)
-            yield from self._composer.compose(assistant, chat, draft, deadline, merged)
+            yield from self._composer.compose(assistant, chat, draft, deadline, merged, conversation.memory_from)
             outcome = _answered(draft, began)
-            if self._handed_over(chat, deadline):
+            if _is_handed_over(self._conversation(chat, deadline)):
                 outcome = _suppressed(outcome)
         return self._commit(chat, attempt, outcome, deadline)
 
@@ -168,12 +169,12 @@ class Attempts:
             return ()
         return tuple(patiently(lambda: self._chats.merged_into(chat.conversation_id, chat.id), deadline))
 
-    def _handed_over(self, chat: Chat, deadline: Deadline) -> bool:
+    def _conversation(self, chat: Chat, deadline: Deadline) -> Conversation:
         conversation = patiently(lambda: self._journal.conversations.get(chat.conversation_id), deadline)
         if conversation is None:
             self._chats.delete_of_conversation(chat.conversation_id)
             raise erased()
-        return not is_active(conversation.active, conversation.paused_until, now())
+        return conversation
 
     def _commit(self, chat: Chat, attempt: str, outcome: ChatOutcome, deadline: Deadline) -> Done:
         """Write the outcome; where another attempt or a human came first, what they did stands."""
@@ -247,6 +248,10 @@ def stored_failure(stored: ChatFailure) -> OrquestraError:
     """Return the error that the failed attempt gave its own caller."""
     kind = _KINDS.get(stored.code, ProviderFailed)
     return kind(stored.detail, code=stored.code)
+
+
+def _is_handed_over(conversation: Conversation) -> bool:
+    return not is_active(conversation.active, conversation.paused_until, now())
 
 
 def _answered(draft: Draft, began: float) -> ChatOutcome:

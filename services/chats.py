@@ -89,7 +89,8 @@ class ChatService:
     def reply(self, caller: Principal, reference: str, text: str) -> Chat:
         """Store a human agent's words in the conversation, as part of its memory."""
         to = self.get(caller, reference)
-        at, chat_id = now(), new_id()
+        conversation = self._conversations.get(to.conversation_id)
+        at, chat_id = now(), new_id(after=conversation.memory_from if conversation else None)
         words = Chat(
             id=chat_id,
             assistant_id=to.assistant_id,

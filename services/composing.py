@@ -81,12 +81,19 @@ class Composer:
         self._history_tokens = history_tokens
 
     def compose(
-        self, assistant: Assistant, chat: Chat, draft: Draft, deadline: Deadline, merged: Sequence[Chat] = ()
+        self,
+        assistant: Assistant,
+        chat: Chat,
+        draft: Draft,
+        deadline: Deadline,
+        merged: Sequence[Chat] = (),
+        memory_from: str = "",
     ) -> Iterator[TextDelta]:
         """Yield the answer's text as the model writes it, filling the draft on the way.
 
         Args:
             merged: earlier messages of its burst, which this answer is for as well; they are no part of the history.
+            memory_from: the id that the conversation's memory begins behind.
 
         Raises:
             ProviderFailed: also when the assistant's provider is not configured here.
@@ -104,7 +111,7 @@ class Composer:
             question=question,
             instructions=self._instructions(assistant, chat),
             passages=passages,
-            history=self._history(assistant, chat, merged),
+            history=self._history(assistant, chat, merged, memory_from),
             model=assistant.model,
             temperature=assistant.temperature,
             max_output_tokens=assistant.max_output_tokens,
@@ -175,12 +182,14 @@ class Composer:
                 return "".join(piece.text for piece in pieces)
         raise Unavailable("The assistant's prompt cannot be read. Upload it again.", code="prompt_missing")
 
-    def _history(self, assistant: Assistant, chat: Chat, merged: Sequence[Chat]) -> tuple[Turn, ...]:
+    def _history(
+        self, assistant: Assistant, chat: Chat, merged: Sequence[Chat], memory_from: str
+    ) -> tuple[Turn, ...]:
         if assistant.history_turns == 0:
             return ()
         limit = assistant.history_turns + len(merged)
         asked_now = {one.id for one in merged}
-        earlier = self._memory.chats.history(chat.conversation_id, chat.id, limit)
+        earlier = self._memory.chats.history(chat.conversation_id, chat.id, limit, memory_from)
         turns = [_turn(one) for one in earlier if one.id not in asked_now][-assistant.history_turns :]
         return fit_history(turns, self._history_tokens)
 

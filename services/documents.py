@@ -186,7 +186,7 @@ class DocumentService:
         """Delete a document with its versions: first from answers, then its files."""
         document = self.get(caller, document_id)
         with self._shelf.locked(document.assistant_id, document.type, document.filename):
-            self._shelf.remove(self.get(caller, document_id))
+            self._indexing.remove(self.get(caller, document_id))
 
     def search(self, caller: Principal, assistant_id: str, query: str, limit: int) -> Sequence[ScoredPassage]:
         """Return the passages that an answer to this question would use, best first."""

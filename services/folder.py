@@ -55,7 +55,7 @@ class Survey:
 def survey(folder: Path, extensions: Collection[str]) -> Survey:
     """Look through a folder and those in it, without opening a file.
 
-    Hidden files and folders are passed over; links are followed to files within the folder only.
+    Hidden files and folders are skipped; links are followed to files within the folder only.
 
     Raises:
         Invalid: there is no such folder.
@@ -78,7 +78,7 @@ def survey(folder: Path, extensions: Collection[str]) -> Survey:
 
 
 def _walk(root: Path, found: Survey) -> Iterator[tuple[str, ...]]:
-    """Yield the parts of each file's path, noting folders that are not entered."""
+    """Yield the parts of each file's path, noting what is hidden and folders that are not entered."""
 
     def unreadable(error: OSError) -> None:
         parts = Path(error.filename).relative_to(root).parts
@@ -86,6 +86,8 @@ def _walk(root: Path, found: Survey) -> Iterator[tuple[str, ...]]:
 
     for directory, folders, files in os.walk(root, onerror=unreadable):
         above = Path(directory).relative_to(root).parts
+        hidden = sorted(name for name in (*folders, *files) if name.startswith(_HIDDEN))
+        found.skipped += [Remark(_shown((*above, name)), "It is hidden.") for name in hidden]
         folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
         for name in folders:
             if os.path.islink(os.path.join(directory, name)):

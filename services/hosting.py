@@ -1,24 +1,81 @@
-"""Documents that a provider holds for us: what is there, what should be there, and how the one becomes the other."""
+"""Documents that a provider holds for us: what is where, which assistants want it, and what an answer may use of it."""
 
 import hashlib
 import logging
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
 
+from models.assistants import Assistant
 from models.errors import Unavailable
 from models.hosting import HostedSearch, HostedShelf, HostedView
-from services.ports import DocumentRepository, FileRegistry
+from services.hosting_nudges import HostingNudges
+from services.patience import Patience
+from services.ports import (
+    AssistantRepository,
+    DocumentFiles,
+    DocumentRepository,
+    FileRegistry,
+    HostedFiles,
+    Locks,
+)
 
 logger = logging.getLogger("orquestra.hosting")
 
 _MOST_WITHOUT = 100
 """A search that would have to leave out more files than this is left to our own index."""
+_NUDGE_SECONDS = (60.0, 300.0)
+
+
+@dataclass(frozen=True)
+class HostingStores:
+    """Where documents are, at the provider and here.
+
+    Attributes:
+        provider: holds copies of their texts.
+        registry: what is there of ours.
+        texts: the texts themselves, each under its build.
+    """
+
+    provider: HostedFiles
+    registry: FileRegistry
+    assistants: AssistantRepository
+    documents: DocumentRepository
+    texts: DocumentFiles
+    locks: Locks
+
+
+@dataclass(frozen=True)
+class HostingRule:
+    """Which assistants' documents are to be at the provider, and for how long after their use.
+
+    Attributes:
+        providers: names of the providers of answers that search in documents themselves.
+        default_provider: of assistants that name none.
+        grace: seconds that a retired file stays: longer than any answer lasts.
+    """
+
+    providers: Collection[str]
+    default_provider: str
+    grace: float
+
+    def wants(self, assistant: Assistant | None) -> bool:
+        """Tell whether an assistant's documents are to be there."""
+        return assistant is not None and (assistant.provider or self.default_provider) in self.providers
 
 
 class HostedLibrary:
-    """Implement `HostedKnowledge`: the registry says what the provider holds, the documents say what is current."""
+    """Implement `HostedKnowledge`: the registry says what the provider holds, the documents say what is current.
 
-    def __init__(self, registry: FileRegistry, documents: DocumentRepository) -> None:
+    Where the two differ it asks for a synchronization, at most once a minute for an assistant.
+    """
+
+    def __init__(self, registry: FileRegistry, documents: DocumentRepository, nudges: HostingNudges) -> None:
         self._registry = registry
         self._documents = documents
+        self._nudges = nudges
+        self._patience = Patience(*_NUDGE_SECONDS)
+        self._lock = threading.Lock()
 
     def view(self, assistant_id: str) -> HostedView:
         """Return what an answer may use that begins now.
@@ -26,19 +83,35 @@ class HostedLibrary:
         The registry is read first: what is registered later, the provider does not find for this answer.
         """
         try:
-            shelf = self._registry.shelf(assistant_id)
+            shelf, known = self._registry.shelf(assistant_id), True
         except Unavailable:
             logger.warning("our own index answers: the registry of hosted files does not")
-            shelf = HostedShelf()
+            shelf, known = HostedShelf(), False
         builds = {document: build.revision for document, build in self._documents.builds(assistant_id).items()}
         context = hashlib.sha256("\n".join(builds.values()).encode()).hexdigest()[:16] if builds else ""
-        return HostedView(context, _search(shelf, builds))
+        search = search_in(shelf, builds)
+        if search is None and builds and known and self._may_nudge(assistant_id):
+            self._nudges.ask(assistant_id)
+        return HostedView(context, search)
+
+    def _may_nudge(self, assistant_id: str) -> bool:
+        with self._lock:
+            due = self._patience.is_due(assistant_id)
+            if due:
+                self._patience.tried(assistant_id)
+            return due
 
 
-def _search(shelf: HostedShelf, builds: dict[str, str]) -> HostedSearch | None:
-    """Return where to search; None unless every current text is searchable there."""
-    held = {(file.document_id, file.build) for file in shelf.files if file.searchable}
-    without = tuple(file.number for file in shelf.files if builds.get(file.document_id) != file.build)
+def search_in(shelf: HostedShelf, builds: dict[str, str]) -> HostedSearch | None:
+    """Return where to search; None unless every current text is searchable there.
+
+    Args:
+        builds: document id -> the build that answers use.
+    """
+    held = {(file.document_id, file.build) for file in shelf.files if file.searchable and file.retired_at is None}
+    without = tuple(
+        file.number for file in shelf.files if file.retired_at is not None or builds.get(file.document_id) != file.build
+    )
     if not shelf.store_id or not builds or not held.issuperset(builds.items()) or len(without) > _MOST_WITHOUT:
         return None
     return HostedSearch(shelf.store_id, shelf.last, without)

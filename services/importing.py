@@ -119,7 +119,14 @@ class FolderImport:
             NotFound: there is no such assistant.
             Unavailable: a store is down at the start.
         """
-        found = survey(folder, self._limits.extensions)
+        return self.take(survey(folder, self._limits.extensions), progress)
+
+    def take(self, found: Survey, progress: Callable[[int, int, str], None]) -> ImportSummary:
+        """Import the files that were found, as `run` does those of a folder.
+
+        Raises:
+            NotFound, Unavailable: as `run`.
+        """
         self._known = {(document.type, document.filename): document for document in self._stored()}
         outcomes: list[_Outcome] = []
         progress(0, len(found.files), "")

@@ -13,6 +13,7 @@ from models.documents import Document, DocumentStatus, ParsedText, Passage
 from models.errors import Invalid, OrquestraError, Unavailable, UnsupportedFormat
 from models.ids import new_id
 from services.embedding import EmbeddingService
+from services.hosting_documents import HostedDocuments
 from services.leases import LeaseKeeper
 from services.ports import JobQueue, Parser
 from services.shelf import Shelf
@@ -59,10 +60,17 @@ class IndexingService:
 
     Args:
         embedding: None when no embeddings model is configured.
+        hosting: None when no provider that is configured holds documents.
     """
 
     def __init__(
-        self, shelf: Shelf, parser: Parser, jobs: JobQueue, leases: LeaseKeeper, embedding: EmbeddingService | None
+        self,
+        shelf: Shelf,
+        parser: Parser,
+        jobs: JobQueue,
+        leases: LeaseKeeper,
+        embedding: EmbeddingService | None,
+        hosting: HostedDocuments | None = None,
     ) -> None:
         self._shelf = shelf
         self._library = shelf.library
@@ -70,6 +78,7 @@ class IndexingService:
         self._jobs = jobs
         self._leases = leases
         self._embedding = embedding
+        self._hosting = hosting
 
     def schedule(self, document: Document) -> None:
         """Ask for the document to be indexed soon; if the queue cannot be reached, the sweeper asks again."""
@@ -108,6 +117,15 @@ class IndexingService:
                 self._drop(attempt)
                 self._try_later(attempt, error)
 
+    def remove(self, document: Document) -> None:
+        """Delete a document, here and from the provider that holds its text; call it under the shelf's lock."""
+        if self._hosting is None:
+            self._shelf.remove(document)
+            return
+        self._hosting.leaving(document)
+        self._shelf.remove(document)
+        self._hosting.removed(document)
+
     def _make_ready(self, attempt: Attempt) -> None:
         """Build the passages beside those that answer, switch to them at once, then drop the old ones."""
         document, library = attempt.document, self._library
@@ -118,6 +136,8 @@ class IndexingService:
         passages = passages_of(document, attempt.build, parsed)
         self._store(attempt, passages)
         model = self._embed(attempt, passages)
+        if self._hosting is not None:
+            self._hosting.host(document, attempt.build, lambda done: self._require(attempt, progress=0.9 + 0.05 * done))
         self._require(
             attempt,
             build=attempt.build,
@@ -126,6 +146,8 @@ class IndexingService:
             embeddings_model=model,
             progress=0.95,
         )
+        if self._hosting is not None:
+            self._hosting.switched(document, attempt.build)
         library.assistants.bump_index_version(document.assistant_id)
         library.index.refresh(self._assistant(document))
         library.passages.delete_of_document(document.assistant_id, document.id, before=attempt.build)
@@ -195,6 +217,8 @@ class IndexingService:
             return
         library.passages.delete_revision(document.assistant_id, document.id, attempt.build)
         library.files.discard(document.filepath, attempt.build)
+        if self._hosting is not None:
+            self._hosting.dropped(document, attempt.build)
         if current is None:
             library.vectors.delete_of_document(document.assistant_id, document.id)
 

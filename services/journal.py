@@ -102,7 +102,9 @@ class Journal:
         """
         for place in range(_MOST_PLACES):
             newest = self.chats.newest(conversation.id)
-            chat = _new_chat(inbound, conversation, key, new_id(after=newest.id if newest else None))
+            # behind the memory's beginning too, which a server whose clock is ahead may have set
+            last_known = max(newest.id if newest else "", conversation.memory_from) or None
+            chat = _new_chat(inbound, conversation, key, new_id(after=last_known))
             if chat.status is ChatStatus.RECEIVED:
                 leased = replace(chat, lease_until=end_of_lease(), burst=_burst(inbound.assistant, newest))
                 chat = leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)

@@ -32,7 +32,7 @@ from models.documents import (
 from models.hosting import FoundFile, HostedFile, HostedShelf, HostedView
 from models.jobs import DeadLetter
 from models.paging import Listing, Page
-from models.threads import Thread
+from models.threads import Leftover, Thread
 from models.users import User
 
 
@@ -54,6 +54,9 @@ class UserRepository(Protocol):
 
     def count(self) -> int:
         """Return how many accounts there are."""
+
+    def admins(self) -> Sequence[User]:
+        """Return the accounts of all admins."""
 
     def set_password(self, user_id: str, password_hash: str, tokens_valid_after: datetime, kept_session: str) -> None:
         """Change the password and, in the same update, end every login but one."""
@@ -112,6 +115,13 @@ class ConversationRepository(Protocol):
         self, conversation_id: str, text: str, at: datetime, *, count: int = 1, username: str | None = None
     ) -> None:
         """Note its newest message, add to `message_count`, and keep the username unless it is None."""
+
+    def clear_memory(self, assistant_id: str, message_service: str, begins: str, channel_id: str | None = None) -> int:
+        """Let the memory begin behind this id, in all conversations of a message service or in one channel's.
+
+        A memory that begins later already stays as it is, so the order of two calls does not matter. Conversations
+        that come later are not touched. Returns how many were changed.
+        """
 
     def delete(self, conversation_id: str) -> bool:
         """Delete it; tell whether it was there."""
@@ -190,14 +200,17 @@ class ChatRepository(Protocol):
     def change_delivery(self, chat_id: str, seen: Delivery, delivery: Delivery) -> bool:
         """Replace a chat's delivery if its status, `event_id` and `next_at` are as seen; tell whether they were."""
 
-    def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
-        """Return the newest chats before that id which are part of the memory, oldest first.
+    def history(self, conversation_id: str, before_id: str, limit: int, after_id: str = "") -> Sequence[Chat]:
+        """Return the newest chats between the two ids which are part of the memory, oldest first.
 
         Those are all but `received` and `failed` ones.
         """
 
     def newest(self, conversation_id: str) -> Chat | None:
         """Return the conversation's newest chat."""
+
+    def newest_of_assistant(self, assistant_id: str) -> Chat | None:
+        """Return the newest chat of all the assistant's conversations."""
 
     def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
         """List the chats that pass the filter, newest first (by id) unless it says otherwise."""
@@ -384,7 +397,10 @@ class RateLimiter(Protocol):
 
 
 class ThreadRegistry(Protocol):
-    """Which conversation at a provider continues one of ours. What is lost here costs a new one there, no answer."""
+    """Which conversation at a provider continues one of ours, and what is to be deleted there.
+
+    Threads that are lost cost new ones there, no answer; leftovers that are lost stay there.
+    """
 
     def take(self, assistant_id: str, conversation_id: str, attempt: str) -> Thread:
         """Return the thread as it was left, an empty one if there is none; from now on it is not settled.
@@ -393,13 +409,38 @@ class ThreadRegistry(Protocol):
         """
 
     def keep(self, assistant_id: str, conversation_id: str, attempt: str, thread: Thread) -> bool:
-        """Write the thread if this attempt took it last and it was not forgotten since; tell whether it was written."""
+        """Write the thread if this attempt took it last and it was not forgotten since; tell whether it was written.
 
-    def forget(self, assistant_id: str, conversation_id: str) -> Thread:
-        """Drop the thread and return it, an empty one if there is none."""
+        A conversation at the provider that it takes the place of is left to be deleted.
+        """
 
-    def conversations(self, assistant_id: str) -> Collection[str]:
-        """Return the ids of the assistant's conversations that have a thread."""
+    def forget(self, assistant_id: str, conversation_id: str) -> None:
+        """Drop the thread of a conversation that is gone, and leave what the provider has of it to be deleted.
+
+        For as long as an answer may last nothing is kept for that conversation any more.
+        """
+
+    def flush(self, assistant_id: str, *, gone: bool = False) -> int:
+        """Drop all threads of an assistant as `forget` does, and return how many there were.
+
+        Args:
+            gone: whether the assistant is; else its conversations begin new ones.
+        """
+
+    def leave(self, assistant_id: str, leftovers: Iterable[Leftover], *, in_use: bool = False) -> None:
+        """Note what is to be deleted at the provider; what may be in use not before it cannot be any more."""
+
+    def claim(self, assistant_id: str, limit: int, seconds: float) -> Sequence[Leftover]:
+        """Return leftovers that are due, the first due first; for so many seconds nobody else is given them."""
+
+    def deleted(self, assistant_id: str, leftovers: Collection[Leftover]) -> None:
+        """Note that the provider keeps these no more."""
+
+    def put_back(self, assistant_id: str, leftovers: Collection[Leftover]) -> None:
+        """Note that these could not be deleted: they are due again at once, behind the others."""
+
+    def due(self, limit: int) -> Sequence[str]:
+        """Return assistants that have leftovers which are due; for a while they are not named again."""
 
 
 class FileRegistry(Protocol):
@@ -409,10 +450,13 @@ class FileRegistry(Protocol):
         """Return all of an assistant's, read at one moment."""
 
     def register(self, assistant_id: str, document_id: str, filename: str, build: str) -> HostedFile:
-        """Return the file of this build of the document, with the next number if it is new.
+        """Return the file of this build of the document, with the next number if it is new or was retired.
 
         Of several callers at once all get the same one.
         """
+
+    def note_upload(self, assistant_id: str, number: int, file_id: str) -> str:
+        """Note the provider's id of a file unless it has one; return the one it has, "" if it is not registered."""
 
     def change(self, assistant_id: str, number: int, changes: Mapping[str, object]) -> bool:
         """Set these fields (names of `HostedFile`) of a file that is registered; tell whether it is."""
@@ -423,11 +467,14 @@ class FileRegistry(Protocol):
     def set_store(self, assistant_id: str, store_id: str) -> None:
         """Note the assistant's vector store; "" when it has none any more."""
 
+    def mark_deleted(self, assistant_id: str) -> None:
+        """Note that the assistant is deleted, so that whoever finds its shelf knows that it is to be cleared."""
+
     def assistants(self) -> Collection[str]:
         """Return the ids of the assistants that have a shelf."""
 
-    def forget(self, assistant_id: str) -> None:
-        """Forget all of an assistant's."""
+    def forget(self, assistant_id: str) -> bool:
+        """Forget an assistant of which no file is registered; tell whether that was so."""
 
 
 class Locks(Protocol):
@@ -487,6 +534,10 @@ class LanguageModel(Protocol):
     def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer in pieces; closing the iterator or cancelling the deadline stops the provider's work.
 
+        Of a request with `tools` the stream may end with `ToolCalls` instead of an answer: the caller makes the calls
+        and asks with `ModelRequest.after`. Only the provider `openai` does so; the others do not use `tools` and
+        `rounds`.
+
         Raises:
             ProviderFailed: the provider failed, before or within the answer.
             DeadlineExceeded: it took too long.
@@ -497,11 +548,14 @@ class LanguageModel(Protocol):
 class HostedMemory(Protocol):
     """What a provider keeps of our conversations."""
 
-    def forget(self, assistant_id: str, conversation_id: str | None = None) -> None:
-        """Forget a conversation, or all of an assistant's, and delete it at the provider if that can be reached now.
+    def delete(self, leftover: Leftover, deadline: Deadline) -> None:
+        """Delete something there, with all that is in it; that it is not there is as good.
+
+        May be repeated, and goes on where it was then.
 
         Raises:
-            Unavailable: the registry of threads cannot be reached.
+            ProviderFailed: it may be there still.
+            DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
         """
 
 
@@ -509,7 +563,8 @@ class HostedFiles(Protocol):
     """Files and vector stores at a provider. Every call may be repeated; each has a deadline of its own.
 
     All raise `ProviderFailed`, code `hosting_unsupported` where the endpoint knows no such thing, `DeadlineExceeded`
-    and `CallCancelled`. Rate limits and failures of the server are retried within the deadline.
+    and `CallCancelled`. Rate limits and failures of the server are retried within the deadline, but a store or a file
+    that may have been made is not made again: its name tells later whether it was.
     """
 
     def find_store(self, name: str, deadline: Deadline) -> str | None:

@@ -11,6 +11,10 @@ from services.conversations import ConversationService
 from services.dead_letters import DeadLetterService
 from services.documents import DocumentService
 from services.health import HealthService
+from services.hosting_service import HostingService
+from services.importing_assistants import AssistantImport
+from services.memory import MemoryService
+from services.threads import ThreadService
 from services.viewer import ConversationViewer
 
 
@@ -25,10 +29,14 @@ class Services:
     auth: AuthService
     assistants: AssistantService
     documents: DocumentService
+    hosting: HostingService
+    imports: AssistantImport
     conversations: ConversationService
     callbacks: CallbackService
     chats: ChatService
     viewer: ConversationViewer
+    threads: ThreadService
+    memory: MemoryService
     dead_letters: DeadLetterService
     health: HealthService
     close: Callable[[], None]

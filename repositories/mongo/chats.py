@@ -141,16 +141,22 @@ class MongoChatRepository:
         where = by_id(chat_id) | {"delivery.status": seen.status.value} | as_seen
         return self._chats.update(where, {"delivery": delivery})
 
-    def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
-        """Return the newest chats before that id which are part of the memory, oldest first."""
+    def history(self, conversation_id: str, before_id: str, limit: int, after_id: str = "") -> Sequence[Chat]:
+        """Return the newest chats between the two ids which are part of the memory, oldest first."""
         if limit < 1:
             return ()
         where = _before(conversation_id, before_id) | {"status": {"$nin": ["received", "failed"]}}
+        if after_id:
+            where["_id"]["$gt"] = key(after_id)
         return self._chats.all(where, NEWEST, limit)[::-1]
 
     def newest(self, conversation_id: str) -> Chat | None:
         """Return the conversation's newest chat."""
         return self._chats.first({"conversation_id": conversation_id}, NEWEST)
+
+    def newest_of_assistant(self, assistant_id: str) -> Chat | None:
+        """Return the newest chat of all the assistant's conversations."""
+        return self._chats.first({"assistant_id": assistant_id}, NEWEST)
 
     def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
         """List the chats that pass the filter, newest first (by id) unless it says otherwise."""

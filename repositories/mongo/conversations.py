@@ -67,6 +67,21 @@ class MongoConversationRepository:
             changes["username"] = username
         self._conversations.update(by_id(conversation_id), changes, {"message_count": count})
 
+    def clear_memory(self, assistant_id: str, message_service: str, begins: str, channel_id: str | None = None) -> int:
+        """Let the memory begin behind this id, in all conversations of a message service or in one channel's.
+
+        A memory that begins later already stays as it is, so the order of two calls does not matter. Conversations
+        that come later are not touched. Returns how many were changed.
+        """
+        where: Filter = {
+            "assistant_id": assistant_id,
+            "channel.message_service": message_service,
+            "memory_from": {"$not": {"$gte": begins}},  # conversations from before there was a beginning have none
+        }
+        if channel_id is not None:
+            where["channel.id"] = channel_id
+        return self._conversations.update_all(where, {"memory_from": begins})
+
     def delete(self, conversation_id: str) -> bool:
         """Delete it; tell whether it was there."""
         return self._conversations.delete(conversation_id)

@@ -117,10 +117,10 @@ class Table(Generic[Item]):
         with store_errors():
             return self.collection.update_one(where, _change(changes, add)).matched_count == 1
 
-    def update_all(self, where: Filter, changes: Mapping[str, object]) -> None:
-        """Set fields of every item that passes the filter."""
+    def update_all(self, where: Filter, changes: Mapping[str, object]) -> int:
+        """Set fields of every item that passes the filter; return how many did."""
         with store_errors():
-            self.collection.update_many(where, _change(changes, None))
+            return self.collection.update_many(where, _change(changes, None)).matched_count
 
     def delete(self, item_id: str) -> bool:
         """Delete an item; tell whether it was there."""

@@ -1,9 +1,10 @@
 """Accounts in MongoDB."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from models.errors import Conflict, Unavailable
-from models.users import User
+from models.users import Role, User
 from repositories.codec import USERS
 from repositories.mongo.database import Documents
 from repositories.mongo.table import Table, by_id
@@ -36,6 +37,10 @@ class MongoUserRepository:
     def count(self) -> int:
         """Return how many accounts there are."""
         return self._users.count({})
+
+    def admins(self) -> Sequence[User]:
+        """Return the accounts of all admins."""
+        return self._users.all({"role": Role.ADMIN.value})
 
     def set_password(self, user_id: str, password_hash: str, tokens_valid_after: datetime, kept_session: str) -> None:
         """Change the password and, in the same update, end every login but one."""

@@ -1,7 +1,7 @@
 """What a provider holds of documents, in a Redis of its own choice: one hash for an assistant, read in one piece.
 
-In the hash, `store` is the vector store, `last` the highest number given, `<number>` a file as JSON and
-`of:<document>:<build>` the number of that text's file.
+In the hash, `store` is the vector store, `last` the highest number given, `<number>` a file as JSON,
+`of:<document>:<build>` the number of that text's file, and `deleted` is there when the assistant is deleted.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ _ASSISTANTS = f"{PREFIX}files"
 _REGISTER = """
 redis.call('SADD', KEYS[2], ARGV[1])
 local number = redis.call('HGET', KEYS[1], ARGV[2])
-if not number then
+local held = number and redis.call('HGET', KEYS[1], number)
+if not held or (cjson.decode(held).retired_at or cjson.null) ~= cjson.null then
     number = redis.call('HINCRBY', KEYS[1], 'last', 1)
     redis.call('HSET', KEYS[1], ARGV[2], number, number, ARGV[3])
 end
@@ -39,9 +40,33 @@ _UNREGISTER = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held then return end
 local file = cjson.decode(held)
-redis.call('HDEL', KEYS[1], ARGV[1], 'of:' .. file.document_id .. ':' .. file.build)
+local text = 'of:' .. file.document_id .. ':' .. file.build
+if redis.call('HGET', KEYS[1], text) == ARGV[1] then redis.call('HDEL', KEYS[1], text) end
+redis.call('HDEL', KEYS[1], ARGV[1])
 """
 """KEYS: the shelf. ARGV: number."""
+
+_NOTE_UPLOAD = """
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if not held then return '' end
+local file = cjson.decode(held)
+if file.file_id == '' then
+    file.file_id = ARGV[2]
+    redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(file))
+end
+return file.file_id
+"""
+"""KEYS: the shelf. ARGV: number, id of the file."""
+
+_FORGET = """
+for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.match(name, '^%d+$') then return 0 end
+end
+redis.call('DEL', KEYS[1])
+redis.call('SREM', KEYS[2], ARGV[1])
+return 1
+"""
+"""KEYS: the shelf, the set of assistants. ARGV: assistant."""
 
 
 class RedisFileRegistry:
@@ -52,6 +77,8 @@ class RedisFileRegistry:
         self._register = database.client.register_script(_REGISTER)
         self._change = database.client.register_script(_CHANGE)
         self._unregister = database.client.register_script(_UNREGISTER)
+        self._note_upload = database.client.register_script(_NOTE_UPLOAD)
+        self._forget = database.client.register_script(_FORGET)
 
     def shelf(self, assistant_id: str) -> HostedShelf:
         """Return all of an assistant's, read at one moment."""
@@ -59,10 +86,10 @@ class RedisFileRegistry:
             held = {str(name): str(value) for name, value in self._client.hgetall(_key(assistant_id)).items()}
         numbers = sorted(int(name) for name in held if name.isdigit())
         files = tuple(_file(number, held[str(number)]) for number in numbers)
-        return HostedShelf(held.get("store", ""), int(held.get("last", 0)), files)
+        return HostedShelf(held.get("store", ""), int(held.get("last", 0)), files, "deleted" in held)
 
     def register(self, assistant_id: str, document_id: str, filename: str, build: str) -> HostedFile:
-        """Return the file of this build of the document, with the next number if it is new."""
+        """Return the file of this build of the document, with the next number if it is new or was retired."""
         fresh = to_json(_FILES.plain(HostedFile(0, document_id, filename, build)))
         args = [assistant_id, f"of:{document_id}:{build}", fresh]
         with redis_errors():
@@ -73,6 +100,11 @@ class RedisFileRegistry:
         """Set these fields of a file that is registered; tell whether it is."""
         with redis_errors():
             return bool(self._change(keys=[_key(assistant_id)], args=[number, to_json(plain_value(changes))]))
+
+    def note_upload(self, assistant_id: str, number: int, file_id: str) -> str:
+        """Note the provider's id of a file unless it has one; return the one it has, "" if it is not registered."""
+        with redis_errors():
+            return str(self._note_upload(keys=[_key(assistant_id)], args=[number, file_id]))
 
     def unregister(self, assistant_id: str, number: int) -> None:
         """Forget a file."""
@@ -86,17 +118,22 @@ class RedisFileRegistry:
             pipeline.hset(_key(assistant_id), "store", store_id)
             pipeline.execute()
 
+    def mark_deleted(self, assistant_id: str) -> None:
+        """Note that the assistant is deleted, so that whoever finds its shelf knows that it is to be cleared."""
+        with redis_errors(), self._client.pipeline() as pipeline:
+            pipeline.sadd(_ASSISTANTS, assistant_id)
+            pipeline.hset(_key(assistant_id), "deleted", 1)
+            pipeline.execute()
+
     def assistants(self) -> set[str]:
         """Return the ids of the assistants that have a shelf."""
         with redis_errors():
             return {str(one) for one in self._client.smembers(_ASSISTANTS)}
 
-    def forget(self, assistant_id: str) -> None:
-        """Forget all of an assistant's."""
-        with redis_errors(), self._client.pipeline() as pipeline:
-            pipeline.delete(_key(assistant_id))
-            pipeline.srem(_ASSISTANTS, assistant_id)
-            pipeline.execute()
+    def forget(self, assistant_id: str) -> bool:
+        """Forget an assistant of which no file is registered; tell whether that was so."""
+        with redis_errors():
+            return bool(self._forget(keys=[_key(assistant_id), _ASSISTANTS], args=[assistant_id]))
 
 
 def _key(assistant_id: str) -> str:

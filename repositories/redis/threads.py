@@ -1,80 +1,141 @@
-"""Threads in Redis: one hash for a conversation, and for each assistant the set of conversations that have one."""
+"""Threads in Redis, and what is to be deleted at the provider once nothing of ours refers to it any more."""
 
 import json
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from models.threads import Thread
+from models.ids import new_id
+from models.threads import Leftover, LeftoverKind, Thread
+from repositories.redis import thread_scripts as scripts
 from repositories.redis.database import PREFIX, RedisDatabase, redis_errors
 
-_TAKE = """
-local held = redis.call('HMGET', KEYS[1], 'id', 'turns', 'settled', 'replaced', 'context')
-redis.call('HSET', KEYS[1], 'attempt', ARGV[1], 'settled', '0')
-redis.call('SADD', KEYS[2], ARGV[2])
-return held
-"""
-"""KEYS: the thread, the assistant's set. ARGV: attempt, conversation.
-
-Sent twice, because the connection broke before the answer came, it says that the thread is not settled: that costs a
-new one.
-"""
-
-_KEEP = """
-if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'id', ARGV[2], 'turns', ARGV[3], 'settled', ARGV[4], 'replaced', ARGV[5],
-    'context', ARGV[6])
-return 1
-"""
-"""KEYS: the thread. ARGV: attempt, id, turns, settled, replaced, context."""
-
-_FORGET = """
-local held = redis.call('HMGET', KEYS[1], 'id', 'turns', 'settled', 'replaced', 'context')
-redis.call('DEL', KEYS[1])
-redis.call('SREM', KEYS[2], ARGV[1])
-return held
-"""
-"""KEYS: the thread, the assistant's set. ARGV: conversation."""
+_AT_ONCE = 500
+_GATHERED = 100
+_RETRIED_AFTER_MS = 1000
 
 
 class RedisThreads:
-    """Implement `ThreadRegistry`. Threads last until they are forgotten: those at the provider do, too."""
+    """Implement `ThreadRegistry`. Threads last until they are forgotten: those at the provider do, too.
 
-    def __init__(self, database: RedisDatabase) -> None:
-        self._client = database.client
-        self._take = database.client.register_script(_TAKE)
-        self._keep = database.client.register_script(_KEEP)
-        self._forget = database.client.register_script(_FORGET)
+    Args:
+        store: names the store that the assistants are of: others may share this Redis, and know nothing of them.
+        busy_seconds: longer than an attempt may use a conversation that it has taken.
+        patience_seconds: how long an assistant is not named again by `due`; longer than its job is retried.
+    """
+
+    def __init__(
+        self, database: RedisDatabase, store: str = "", *, busy_seconds: float = 180.0, patience_seconds: float = 900.0
+    ) -> None:
+        self._pending = f"{PREFIX}leftovers@{store}"
+        self._busy, self._patience = round(busy_seconds * 1000), round(patience_seconds * 1000)
+        register = database.client.register_script
+        self._take, self._keep = register(scripts.TAKE), register(scripts.KEEP)
+        self._forget, self._flush = register(scripts.FORGET), register(scripts.FLUSH)
+        self._gather, self._leave = register(scripts.GATHER), register(scripts.LEAVE)
+        self._claim, self._due = register(scripts.CLAIM), register(scripts.DUE)
+        self._deleted, self._put_back = register(scripts.DELETED), register(scripts.PUT_BACK)
 
     def take(self, assistant_id: str, conversation_id: str, attempt: str) -> Thread:
         """Return the thread as it was left, an empty one if there is none; from now on it is not settled."""
+        keys = [_threads(assistant_id), _gone(assistant_id), _gone(assistant_id, conversation_id)]
         with redis_errors():
-            return _thread(self._take(keys=_keys(assistant_id, conversation_id), args=[attempt, conversation_id]))
+            held = self._take(keys=keys, args=[conversation_id, attempt])
+        return _thread(json.loads(held)) if held else Thread()
 
     def keep(self, assistant_id: str, conversation_id: str, attempt: str, thread: Thread) -> bool:
         """Write the thread if this attempt took it last and it was not forgotten since; tell whether it was written."""
-        turns, replaced = json.dumps(thread.turns), json.dumps(thread.replaced)
-        values: list[str | int] = [attempt, thread.id, turns, int(thread.settled), replaced, thread.context]
+        text = json.dumps(
+            {
+                "attempt": attempt,
+                "id": thread.id,
+                "turns": json.dumps(thread.turns),
+                "settled": thread.settled,
+                "context": thread.context,
+            }
+        )
+        keys = [_threads(assistant_id), *self._keys(assistant_id)]
         with redis_errors():
-            return bool(self._keep(keys=_keys(assistant_id, conversation_id)[:1], args=values))
+            return bool(self._keep(keys=keys, args=[assistant_id, conversation_id, attempt, text, self._busy]))
 
-    def forget(self, assistant_id: str, conversation_id: str) -> Thread:
-        """Drop the thread and return it, an empty one if there is none."""
+    def forget(self, assistant_id: str, conversation_id: str) -> None:
+        """Drop the thread of a conversation that is gone, and leave what the provider keeps of it to be deleted."""
+        keys = [_threads(assistant_id), *self._keys(assistant_id), _gone(assistant_id, conversation_id)]
         with redis_errors():
-            return _thread(self._forget(keys=_keys(assistant_id, conversation_id), args=[conversation_id]))
+            self._forget(keys=keys, args=[assistant_id, conversation_id, self._busy])
 
-    def conversations(self, assistant_id: str) -> set[str]:
-        """Return the ids of the assistant's conversations that have a thread."""
+    def flush(self, assistant_id: str, *, gone: bool = False) -> int:
+        """Drop all threads of an assistant as `forget` does, and return how many there were."""
+        fresh = f"{_flushed(assistant_id)}:{new_id()}"
+        keys = [_threads(assistant_id), _flushed(assistant_id), self._pending]
+        if gone:
+            keys.append(_gone(assistant_id))
         with redis_errors():
-            return {str(one) for one in self._client.smembers(_set_key(assistant_id))}
+            return int(self._flush(keys=keys, args=[assistant_id, fresh, self._busy]))
+
+    def leave(self, assistant_id: str, leftovers: Iterable[Leftover], *, in_use: bool = False) -> None:
+        """Note what is to be deleted at the provider; what may be in use not before it cannot be any more."""
+        names, delay = [_name(one) for one in leftovers], self._busy if in_use else 0
+        with redis_errors():
+            for begin in range(0, len(names), _AT_ONCE):
+                some = names[begin : begin + _AT_ONCE]
+                self._leave(keys=self._keys(assistant_id), args=[assistant_id, delay, *some])
+
+    def claim(self, assistant_id: str, limit: int, seconds: float) -> Sequence[Leftover]:
+        """Return leftovers that are due, the first due first; for so many seconds nobody else is given them."""
+        leftovers, pending = self._keys(assistant_id)
+        lease, keys = round(seconds * 1000), [_flushed(assistant_id), leftovers, pending]
+        with redis_errors():
+            while not (names := self._claim(keys=[leftovers], args=[assistant_id, limit, lease])):
+                if not self._gather(keys=keys, args=[assistant_id, self._busy, _GATHERED]):
+                    self.deleted(assistant_id, ())
+                    return ()
+        return [_leftover(name) for name in names]
+
+    def deleted(self, assistant_id: str, leftovers: Collection[Leftover]) -> None:
+        """Note that the provider keeps these no more."""
+        keys = [*self._keys(assistant_id), _flushed(assistant_id)]
+        with redis_errors():
+            self._deleted(keys=keys, args=[assistant_id, *map(_name, leftovers)])
+
+    def put_back(self, assistant_id: str, leftovers: Collection[Leftover]) -> None:
+        """Note that these could not be deleted: they are due again at once, behind the others."""
+        names = map(_name, leftovers)
+        with redis_errors():
+            self._put_back(
+                keys=self._keys(assistant_id), args=[assistant_id, _RETRIED_AFTER_MS, self._patience, *names]
+            )
+
+    def due(self, limit: int) -> Sequence[str]:
+        """Return assistants that have leftovers which are due; for a while they are not named again."""
+        with redis_errors():
+            return [str(one) for one in self._due(keys=[self._pending], args=[limit, self._patience])]
+
+    def _keys(self, assistant_id: str) -> list[str]:
+        return [f"{PREFIX}leftovers:{assistant_id}", self._pending]
 
 
-def _thread(held: list[str | None]) -> Thread:
-    name, turns, settled, replaced, context = held
-    known, old = tuple(json.loads(turns or "[]")), tuple(json.loads(replaced or "[]"))
-    return Thread(name or "", known, settled == "1", old, context or "")
+def _thread(held: dict[str, Any]) -> Thread:
+    """Return a thread as `KEEP` wrote it, or as `TAKE` did when there was none."""
+    turns = tuple(json.loads(held.get("turns", "[]")))
+    return Thread(held.get("id", ""), turns, bool(held["settled"]), held.get("context", ""))
 
 
-def _keys(assistant_id: str, conversation_id: str) -> list[str]:
-    return [f"{PREFIX}thread:{assistant_id}:{conversation_id}", _set_key(assistant_id)]
+def _name(leftover: Leftover) -> str:
+    return f"{leftover.kind}:{leftover.id}"
 
 
-def _set_key(assistant_id: str) -> str:
+def _leftover(name: str) -> Leftover:
+    kind, _, of_provider = name.partition(":")
+    return Leftover(LeftoverKind(kind), of_provider)
+
+
+def _threads(assistant_id: str) -> str:
     return f"{PREFIX}threads:{assistant_id}"
+
+
+def _flushed(assistant_id: str) -> str:
+    return f"{PREFIX}threads-flushed:{assistant_id}"
+
+
+def _gone(*ids: str) -> str:
+    return f"{PREFIX}threads-gone:{':'.join(ids)}"

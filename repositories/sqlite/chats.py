@@ -139,14 +139,18 @@ class SqliteChatRepository:
         due = Where("+delivery_next_at IS ?", (seen.next_at and stamp(seen.next_at),))
         return self._chats.update(by_id(chat_id) & as_seen & due, {"delivery": delivery}) == 1
 
-    def history(self, conversation_id: str, before_id: str, limit: int) -> Sequence[Chat]:
-        """Return the newest chats before that id which are part of the memory, oldest first."""
-        where = _conversation(conversation_id) & Where("id < ?", (before_id,)) & _REMEMBERED
+    def history(self, conversation_id: str, before_id: str, limit: int, after_id: str = "") -> Sequence[Chat]:
+        """Return the newest chats between the two ids which are part of the memory, oldest first."""
+        where = _conversation(conversation_id) & Where("id < ? AND id > ?", (before_id, after_id)) & _REMEMBERED
         return self._chats.all(where, f"ORDER BY id DESC LIMIT {limit:d}")[::-1]
 
     def newest(self, conversation_id: str) -> Chat | None:
         """Return the conversation's newest chat."""
         return self._chats.first(_conversation(conversation_id), "ORDER BY id DESC")
+
+    def newest_of_assistant(self, assistant_id: str) -> Chat | None:
+        """Return the newest chat of all the assistant's conversations."""
+        return self._chats.first(Where("assistant_id = ?", (assistant_id,)), "ORDER BY id DESC")
 
     def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
         """List the chats that pass the filter, newest first (by id) unless it says otherwise."""

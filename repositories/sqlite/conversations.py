@@ -67,6 +67,20 @@ class SqliteConversationRepository:
             changes["username"] = username
         self._conversations.update(by_id(conversation_id), changes, {"message_count": count}, synced=False)
 
+    def clear_memory(self, assistant_id: str, message_service: str, begins: str, channel_id: str | None = None) -> int:
+        """Let the memory begin behind this id, in all conversations of a message service or in one channel's.
+
+        A memory that begins later already stays as it is, so the order of two calls does not matter. Conversations
+        that come later are not touched. Returns how many were changed.
+        """
+        where = Where(
+            "assistant_id = ? AND message_service = ? AND coalesce(json_extract(body, '$.memory_from'), '') < ?",
+            (assistant_id, message_service, begins),
+        )
+        if channel_id is not None:
+            where = where & Where("channel_id = ?", (channel_id,))
+        return self._conversations.update(where, {"memory_from": begins})
+
     def delete(self, conversation_id: str) -> bool:
         """Delete it; tell whether it was there."""
         return self._conversations.delete(by_id(conversation_id)) == 1

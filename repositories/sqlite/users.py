@@ -1,9 +1,10 @@
 """Accounts in the embedded store."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from models.errors import Conflict, Unavailable
-from models.users import User
+from models.users import Role, User
 from repositories.codec import USERS
 from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.table import ALL, Table, Where, by_id
@@ -37,6 +38,10 @@ class SqliteUserRepository:
     def count(self) -> int:
         """Return how many accounts there are."""
         return self._users.count(ALL)
+
+    def admins(self) -> Sequence[User]:
+        """Return the accounts of all admins."""
+        return self._users.all(Where("json_extract(body, '$.role') = ?", (Role.ADMIN.value,)))
 
     def set_password(self, user_id: str, password_hash: str, tokens_valid_after: datetime, kept_session: str) -> None:
         """Change the password and, in the same update, end every login but one."""

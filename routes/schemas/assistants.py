@@ -108,3 +108,9 @@ class AssistantSchema(Schema):
     voice = fields.Constant(None, allow_none=True)
     tools: fields.Constant[list[str]] = fields.Constant([])
     routing = fields.Constant(None, allow_none=True)
+
+
+class FlushedSchema(Schema):
+    """What a flush did."""
+
+    flushed = fields.Integer(metadata={"description": "how many conversations had a thread"})

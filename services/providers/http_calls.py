@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import logging
+import math
 import random
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -17,6 +18,7 @@ logger = logging.getLogger("orquestra.providers")
 
 RETRIES = 2
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+_UNHEARD_STATUSES = frozenset({429, 503})
 _BACKOFF_SECONDS = 0.5
 _RECONNECT_SECONDS = 0.05
 _LOGGED_CHARACTERS = 500
@@ -82,10 +84,34 @@ class Endpoint:
         return ProviderFailed(f"{self.name} sent something unreadable. {self.url_hint}")
 
 
+@dataclass(frozen=True)
+class Retrying:
+    """How often a request that failed is sent again, before its deadline.
+
+    Attributes:
+        most: how many times after the first.
+        longest: the seconds that a wait grows to; a provider may ask for a longer one.
+        twice_is_once: False for a request that makes something: then it is sent again only when the provider has
+            certainly not followed it.
+    """
+
+    most: float = RETRIES
+    longest: float = 8.0
+    twice_is_once: bool = True
+
+
+FOR_ANSWERS = Retrying()
+"""Somebody waits for it."""
+FOR_JOBS = Retrying(most=math.inf, longest=20.0)
+"""Nobody waits: only the deadline ends it."""
+
+
 @contextlib.contextmanager
-def opened(send: Callable[[], httpx2.Response], call: Call, endpoint: Endpoint) -> Iterator[httpx2.Response]:
+def opened(
+    send: Callable[[], httpx2.Response], call: Call, endpoint: Endpoint, retrying: Retrying = FOR_ANSWERS
+) -> Iterator[httpx2.Response]:
     """Send as `open_response` does, and close the response in the end, whatever happens."""
-    response = open_response(send, call, endpoint)
+    response = open_response(send, call, endpoint, retrying)
     try:
         yield response
     finally:
@@ -93,7 +119,9 @@ def opened(send: Callable[[], httpx2.Response], call: Call, endpoint: Endpoint) 
         call.done()
 
 
-def open_response(send: Callable[[], httpx2.Response], call: Call, endpoint: Endpoint) -> httpx2.Response:
+def open_response(
+    send: Callable[[], httpx2.Response], call: Call, endpoint: Endpoint, retrying: Retrying = FOR_ANSWERS
+) -> httpx2.Response:
     """Send a request, again if the provider is busy or away, and return its successful response, body unread.
 
     A wait that would outlast the deadline is not begun.
@@ -106,20 +134,20 @@ def open_response(send: Callable[[], httpx2.Response], call: Call, endpoint: End
     """
     for attempt in itertools.count():
         call.deadline.check()
-        wait = _BACKOFF_SECONDS * 2**attempt * random.uniform(0.8, 1.2)
+        wait = min(_BACKOFF_SECONDS * 2 ** min(attempt, 10), retrying.longest) * random.uniform(0.8, 1.2)
         try:
             response = call.run(send)
             if response.is_success:
                 return response
             wait = _retry_after(response) or wait
-            failure, again = _report(response, call, endpoint), response.status_code in RETRIED_STATUSES
+            failure, again = _report(response, call, endpoint), _may_pass(response, retrying)
         except httpx2.HTTPError as error:
             call.blame_deadline(error)
             endpoint.log(logging.WARNING, "no response", repr(error))
             if attempt == 0:  # mostly an idle connection that the server closed just now: a new one will do
                 wait = _RECONNECT_SECONDS
-            failure, again = endpoint.unreachable(), _is_transient(error)
-        if not again or attempt >= RETRIES or wait >= call.deadline.remaining():
+            failure, again = endpoint.unreachable(), _is_transient(error, retrying)
+        if not again or attempt >= retrying.most or wait >= call.deadline.remaining():
             raise failure
         call.deadline.sleep(wait)
     raise AssertionError("unreachable")
@@ -156,8 +184,15 @@ def _report(response: httpx2.Response, call: Call, endpoint: Endpoint) -> Provid
     return endpoint.refused(response.status_code)
 
 
-def _is_transient(error: httpx2.HTTPError) -> bool:
+def _may_pass(response: httpx2.Response, retrying: Retrying) -> bool:
+    """Tell whether another try may help: the provider is busy, or failed."""
+    return response.status_code in (RETRIED_STATUSES if retrying.twice_is_once else _UNHEARD_STATUSES)
+
+
+def _is_transient(error: httpx2.HTTPError, retrying: Retrying) -> bool:
     """Tell whether another try may help: no connection, or one that was closed before it answered."""
+    if not retrying.twice_is_once:
+        return isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
     return isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError | httpx2.ConnectTimeout)
 
 

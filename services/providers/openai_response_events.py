@@ -1,16 +1,21 @@
-"""What the events of a streamed response say: text, how it ended, usage, and what a file search found and cited."""
+"""What the events of a streamed response say: text, calls, how it ended, usage, what a file search found and cited."""
 
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from typing import Any
 
 import httpx2
 
+from models.answers import ToolCall
 from models.chats import Tokens
 from models.errors import ProviderFailed
 from services.providers.http_calls import Endpoint
+from services.providers.openai_findings import Findings
+from services.providers.openai_marks import MarkFilter
+
+CONTENT_FILTER = "content_filter"
+"""The code of a question or an answer that was withheld."""
 
 _READ = frozenset(
     {
@@ -26,6 +31,8 @@ _READ = frozenset(
         b"response.output_text.annotation.added",
     }
 )
+_CONVERSATION = re.compile(r"conversation|call_id|tool (?:call|output)", re.IGNORECASE)
+_WITHHELD = frozenset({CONTENT_FILTER, "bio_policy", "invalid_prompt", "misalignment_policy_violation"})
 _TOO_FAST = frozenset({"rate_limit_exceeded", "insufficient_quota"})
 
 
@@ -33,35 +40,44 @@ class ConversationRefused(ProviderFailed):
     """Report that the provider did not take the conversation: unknown, expired, or busy with an earlier attempt."""
 
 
-@dataclass(frozen=True)
-class FoundText:
-    """A text that a file search brought and that the answer cites.
+def is_about_it(words: str) -> bool:
+    """Tell whether a refusal names the conversation, or function calls that it lacks or still has."""
+    return _CONVERSATION.search(words) is not None
 
-    Attributes:
-        document_id: our document, as the file's attributes say; "" where they do not.
-    """
 
-    file_id: str
-    document_id: str
-    text: str
+def withheld(endpoint: Endpoint) -> ProviderFailed:
+    """Return the error for an answer that nobody is given."""
+    return ProviderFailed(
+        f"{endpoint.name} withheld the answer by its content filter. Put the question another way.",
+        code="content_filtered",
+    )
 
 
 class ResponseEvents:
     """What has come of a response so far.
 
+    Args:
+        findings: of the rounds of calls before; they are added to.
+        may_call: whether the request told of tools; calls that were not asked for are no answer.
+
     Attributes:
         text: what it has said.
+        items: what it has said and done, as input that tells it again.
         ended: whether the provider has said how it ended.
-        complete: whether it ended as it should; then its conversation has the question and the answer.
+        complete: whether it ended as it should; then its conversation has the question and the answer, or the calls.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, findings: Findings, *, may_call: bool = False) -> None:
         self._endpoint = endpoint
-        self.text = ""
-        self._withheld = False
+        self._may_call = may_call
+        self._marks = MarkFilter()
+        self._place: object = None
+        self._cause: str | None = None
         self._asides: set[str] = set()
-        self._found: dict[str, FoundText] = {}
-        self._cited: dict[str, None] = {}
+        self._calls: dict[str, ToolCall] = {}
+        self.findings = findings
+        self.text = ""
+        self.items: list[dict[str, Any]] = []
         self.ended = False
         self.complete = False
         self.tokens: Tokens | None = None
@@ -91,31 +107,34 @@ class ResponseEvents:
         if not self.ended:
             self._endpoint.log(logging.WARNING, "the answer broke off", "end of stream without an end of the response")
             raise self._endpoint.cut()
-        if self._withheld:
+        if self._cause == CONTENT_FILTER:
+            raise withheld(self._endpoint)
+        if self.text.strip() or (self.calls and self._may_call):
+            return
+        if self._cause == "max_output_tokens":
             raise ProviderFailed(
-                f"{self._endpoint.name} withheld the answer by its content filter. Put the question another way.",
-                code="content_filtered",
+                f"{self._endpoint.name} used its limit of tokens up before it said anything. Raise max_output_tokens.",
+                code="empty_answer",
             )
-        if not self.text.strip():
-            raise self._endpoint.empty()
+        raise self._endpoint.empty()
 
-    def cited(self) -> Iterator[FoundText]:
-        """Yield what the file search brought of each cited file: the text that fitted best."""
-        for file_id in self._cited:
-            if file_id in self._found:
-                yield self._found[file_id]
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Return the functions that it asks for: none unless it ended as it should, for they may be half of them."""
+        return tuple(self._calls.values()) if self.complete else ()
 
     def _read(self, kind: str, event: dict[str, Any]) -> str:
         match kind:
             case "response.output_text.delta" | "response.refusal.delta":
                 return self._text(event)
-            case "response.output_item.added" | "response.output_item.done":
+            case "response.output_item.added":
+                self._begin(event["item"])
+            case "response.output_item.done":
                 self._item(event["item"])
             case "response.output_text.annotation.added":
-                if event["annotation"]["type"] == "file_citation":
-                    self._cited[event["annotation"]["file_id"]] = None
+                self.findings.cite(event["annotation"])
             case "response.completed" | "response.incomplete":
-                self._end(event["response"])
+                return self._end(event["response"])
             case "response.failed":
                 raise self._failed(event["response"].get("error") or {}, event)
             case "error":
@@ -123,37 +142,67 @@ class ResponseEvents:
         return ""
 
     def _text(self, event: dict[str, Any]) -> str:
+        """Return what can be shown; what a model says before and after a search are paragraphs of their own."""
         if event.get("item_id") in self._asides:
             return ""
-        text = str(event["delta"])
+        place, before = event.get("output_index"), ""
+        if self.text and place != self._place:
+            before = self._marks.finish() + "\n\n"
+        self._place = place
+        text = before + self._marks.feed(str(event["delta"]))
         self.text += text
         return text
 
-    def _item(self, item: dict[str, Any]) -> None:
-        """Take in what is no text: remarks besides the answer, and the best text of each file that was found.
-
-        The results of a search come best first.
-        """
+    def _begin(self, item: dict[str, Any]) -> None:
+        """Take in what a text will be: remarks besides the answer are not told."""
         if item.get("phase") == "commentary":
             self._asides.add(item["id"])
-        for result in item.get("results") or () if item["type"] == "file_search_call" else ():
-            attributes = result.get("attributes") or {}
-            found = FoundText(str(result["file_id"]), str(attributes.get("document", "")), str(result["text"]))
-            self._found.setdefault(found.file_id, found)
 
-    def _end(self, response: dict[str, Any]) -> None:
-        """Take in how it ended; an answer that reached its limit of tokens is one, but an unfinished one."""
+    def _item(self, item: dict[str, Any]) -> None:
+        """Take in a whole item; a function's name and arguments come with it, whatever events went before."""
+        match item["type"]:
+            case "function_call":
+                call = ToolCall(str(item["call_id"]), str(item["name"]), str(item["arguments"]))
+                self._calls[call.id] = call
+                # without the item's own id, which the provider may take for the call's
+                told = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+                self.items.append({"type": "function_call", **told})
+            case "message":
+                self._message(item)
+            case "file_search_call":
+                self.findings.add(item)
+                self.items.append(item)
+            case "reasoning" if item.get("encrypted_content"):  # without it, it is an id of what is kept nowhere
+                self.items.append(item)
+
+    def _message(self, item: dict[str, Any]) -> None:
+        parts = item.get("content") or ()
+        said = "".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
+        if said:
+            told = {"type": "message", "role": "assistant", "content": said}
+            self.items.append(told | ({"phase": item["phase"]} if item.get("phase") else {}))
+        for part in parts:
+            for annotation in part.get("annotations") or ():
+                self.findings.cite(annotation)
+
+    def _end(self, response: dict[str, Any]) -> str:
+        """Take in how it ended, and return the rest; an answer that reached its limit is one, but an unfinished one."""
         self.ended, self.complete = True, response["status"] == "completed"
-        self._withheld = (response.get("incomplete_details") or {}).get("reason") == "content_filter"
+        self._cause = (response.get("incomplete_details") or {}).get("reason")
         self.model, self.response_id = response.get("model"), response.get("id")
         usage = response.get("usage")
         if usage:
             self.tokens = Tokens(int(usage["input_tokens"]), int(usage["output_tokens"]))
+        rest = self._marks.finish()
+        self.text += rest
+        return rest
 
     def _failed(self, error: dict[str, Any], event: dict[str, Any]) -> ProviderFailed:
         self._endpoint.log(logging.ERROR, "an error within the answer", json.dumps(event, ensure_ascii=False))
         if error.get("code") in _TOO_FAST:
             return self._endpoint.refused(429)
-        about_it = not self.text and "conversation" in str(error.get("message")).lower()
+        if error.get("code") in _WITHHELD:
+            return withheld(self._endpoint)
+        about_it = not self.text and is_about_it(str(error.get("message")))
         kind = ConversationRefused if about_it else ProviderFailed
         return kind(f"{self._endpoint.name} reported an error within the answer. Try again.")

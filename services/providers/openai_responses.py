@@ -10,33 +10,42 @@ from collections.abc import Generator
 
 import httpx2
 import openai
-from openai.types.responses import EasyInputMessageParam, FileSearchToolParam
-from openai.types.shared_params import ComparisonFilter, CompoundFilter
 
-from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, Turn, Usage
+from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, ToolCalls, Usage
 from models.chats import Citation
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
-from models.hosting import HostedSearch
 from services.ports import Locator
 from services.prompting import system_text
 from services.providers.http_calls import Endpoint, opened, read_on, sse_events
 from services.providers.http_sockets import Call
-from services.providers.openai_response_events import ConversationRefused, ResponseEvents
+from services.providers.openai_findings import Findings
+from services.providers.openai_response_events import (
+    CONTENT_FILTER,
+    ConversationRefused,
+    ResponseEvents,
+    is_about_it,
+    withheld,
+)
+from services.providers.openai_response_input import Carried, carried, included, input_of, tools_of
 from services.providers.openai_sending import opening
 from services.providers.openai_threads import Continuation, OpenAIThreads
 
 _END_SECONDS = 0.2
 _FEWEST_OUTPUT_TOKENS = 16
 """OpenAI refuses a lower limit."""
-_OMISSIBLE = ("temperature", "truncation")
-"""Parameters that some models or servers refuse; an answer without them is better than none."""
+_OMISSIBLE = ("temperature", "truncation", "encrypted")
+"""Words that name what some models or servers refuse; an answer without it is better than none.
+
+`encrypted` is the content of reasoning, which models that do not reason refuse to give.
+"""
 
 
 class OpenAIResponsesModel:
     """Stream answers over responses.
 
-    With `ModelRequest.search` the provider looks for passages itself, and tells which files it cites.
+    With `ModelRequest.search` the provider looks for passages itself, and tells which files it cites. With
+    `ModelRequest.tools` it may end its turn with `ToolCalls`, and goes on in the same conversation after them.
 
     Args:
         client: from `openai_chat.build_client`.
@@ -63,28 +72,31 @@ class OpenAIResponsesModel:
         )
 
     def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
-        """Yield the answer's text as it comes, then its sources if the provider looked for them, then its usage."""
+        """Yield the text as it comes, then calls or, if the provider looked for them, the sources, then the usage."""
         call = Call(deadline)
         deadline.check()
-        conversation = Continuation(self._threads, request)
-        conversation.begin(call)
+        before = carried(request)
+        conversation = before.conversation if before else Continuation(self._threads, request)
+        findings = before.findings if before else Findings()
+        if before is None:
+            conversation.begin(call)
         try:
-            yield from self._answer(request, conversation, call)
+            yield from self._answer(request, conversation, findings.copy(), call)
         except ConversationRefused:
             if conversation.id is None:
                 raise
             conversation.renew(call)
-            yield from self._answer(request, conversation, call)
+            yield from self._answer(request, conversation, findings.copy(), call)
 
     def _answer(
-        self, request: ModelRequest, conversation: Continuation, call: Call
+        self, request: ModelRequest, conversation: Continuation, findings: Findings, call: Call
     ) -> Generator[ModelEvent, None, None]:
         """Ask, and yield what comes.
 
         Raises:
             ConversationRefused: before anything came.
         """
-        answer = ResponseEvents(self._endpoint)
+        answer = ResponseEvents(self._endpoint, findings, may_call=bool(request.tools))
         with opened(lambda: self._send(request, conversation, call), call, self._endpoint) as response:
             answer.expect_stream(response)
             events = sse_events(read_on(call, response, self._endpoint))
@@ -100,22 +112,35 @@ class OpenAIResponsesModel:
             with contextlib.suppress(ProviderFailed, DeadlineExceeded):
                 for _ in events:  # to its end, so that the connection can be used again
                     pass
-        if answer.complete:
-            conversation.settle()
-        if request.search is not None:
-            yield Sources(self._citations(answer))
+        if answer.calls and request.tools:
+            conversation.wait_for_calls(len(request.rounds) + 1, answer.response_id)
+            items = tuple(answer.items) if conversation.id is None else ()
+            yield ToolCalls(answer.calls, answer.text, Carried(conversation, items, findings))
+        else:
+            if answer.complete and not answer.calls:
+                conversation.settle(answer.response_id)
+            if request.search is not None:
+                yield Sources(self._citations(answer))
         yield Usage(answer.tokens, answer.model, answer.response_id)
 
     def _citations(self, answer: ResponseEvents) -> tuple[Citation, ...]:
-        found = [self._locator.locate(one.document_id, one.text, answer.text) for one in answer.cited()]
+        found = [self._locator.locate(one.document_id, one.text, answer.text) for one in answer.findings.used()]
         return tuple(dict.fromkeys(citation for citation in found if citation is not None))
 
     def _send(self, request: ModelRequest, conversation: Continuation, call: Call) -> httpx2.Response:
-        """Ask in the conversation; return the response whatever its status, but for a refusal of the conversation."""
-        conversation.prepare(call)
+        """Ask in the conversation; return the response whatever its status, but for two refusals.
+
+        Raises:
+            ConversationRefused: the conversation.
+            ProviderFailed: what is asked; code `content_filtered`.
+        """
+        conversation.prepare(call, len(request.rounds))
         response = self._ask(request, conversation, call)
         conversation.note(response)
-        if conversation.id is not None and _is_about_conversation(response):
+        if response.status_code == 400 and f'"{CONTENT_FILTER}"' in response.text:
+            self._endpoint.log(logging.WARNING, "a question was withheld", response.text)
+            raise withheld(self._endpoint)
+        if conversation.id is not None and response.status_code in (400, 404, 409) and is_about_it(response.text):
             self._endpoint.log(logging.WARNING, "a conversation was refused", response.text)
             raise ConversationRefused(f"{self._endpoint.name} does not take the conversation. Try again.")
         return response
@@ -130,7 +155,7 @@ class OpenAIResponsesModel:
             refused |= new
             response = self._post(request, refused, conversation, call)
         if response.is_success:
-            self._refused[model] = refused
+            self._refused[model] = refused | self._refused.get(model, frozenset())
         return response
 
     def _post(
@@ -138,50 +163,26 @@ class OpenAIResponsesModel:
     ) -> httpx2.Response:
         limit, temperature = request.max_output_tokens, request.temperature
         limit = None if limit is None else max(limit, _FEWEST_OUTPUT_TOKENS)
-        search = request.search
         asking = self._client.responses.with_streaming_response.create(
             model=request.model or self.model,
             instructions=system_text(request),
-            input=[*_messages(conversation.unheard), {"role": "user", "content": request.question}],
+            input=input_of(request, conversation),
             conversation=conversation.id or openai.omit,
             store=conversation.id is not None,
             stream=True,
             truncation=openai.omit if "truncation" in refused else "auto",
             temperature=openai.omit if temperature is None or "temperature" in refused else temperature,
             max_output_tokens=openai.omit if limit is None else limit,
-            tools=openai.omit if search is None else [_file_search(search)],
-            include=openai.omit if search is None else ["file_search_call.results"],
+            tools=tools_of(request) or openai.omit,
+            include=included(request, conversation, encrypted="encrypted" not in refused) or openai.omit,
             timeout=call.timeout(),
         )
         return opening(asking, self._endpoint)
-
-
-def _file_search(search: HostedSearch) -> FileSearchToolParam:
-    """Return the tool that finds the files of this moment, whatever is put into the store or taken out meanwhile."""
-    of_this_moment = ComparisonFilter(key="number", type="lte", value=search.last)
-    filters: ComparisonFilter | CompoundFilter = of_this_moment
-    if search.without:
-        current = ComparisonFilter(key="number", type="nin", value=list(search.without))
-        filters = CompoundFilter(type="and", filters=[of_this_moment, current])
-    return FileSearchToolParam(type="file_search", vector_store_ids=[search.store_id], filters=filters)
-
-
-def _is_about_conversation(response: httpx2.Response) -> bool:
-    return response.status_code in (400, 404, 409) and "conversation" in response.text.lower()
 
 
 def _refused_parameters(response: httpx2.Response, known: frozenset[str]) -> frozenset[str]:
     """Return the omissible parameters that a refusal names and that were not known to be refused."""
     if response.status_code not in (400, 422):
         return frozenset()
-    return frozenset(name for name in _OMISSIBLE if name in response.text) - known
-
-
-def _messages(turns: tuple[Turn, ...]) -> list[EasyInputMessageParam]:
-    messages: list[EasyInputMessageParam] = []
-    for turn in turns:
-        if turn.message:
-            messages.append({"role": "user", "content": turn.message})
-        if turn.response:
-            messages.append({"role": "assistant", "content": turn.response})
-    return messages
+    words = response.text.lower()
+    return frozenset(name for name in _OMISSIBLE if name in words) - known

@@ -10,12 +10,16 @@ import openai
 from services.providers.http_calls import Endpoint
 
 
-class _Answering(Protocol):
+class Answering(Protocol):
+    """What the SDK gives of a response."""
+
     @property
-    def http_response(self) -> httpx2.Response: ...
+    def http_response(self) -> httpx2.Response:
+        """Return the HTTP client's own."""
+        ...
 
 
-def opening(request: AbstractContextManager[_Answering], endpoint: Endpoint) -> httpx2.Response:
+def opening(request: AbstractContextManager[Answering], endpoint: Endpoint) -> httpx2.Response:
     """Send a request of the SDK's `with_streaming_response`; return the response whatever its status, body unread.
 
     Raises:

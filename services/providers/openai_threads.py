@@ -8,17 +8,15 @@ that an attempt has asked and that gave no complete answer may hold that questio
 """
 
 import logging
-from collections.abc import Iterable
 from dataclasses import replace
 
 import httpx2
 import openai
 
 from models.answers import ModelRequest, Turn
-from models.deadline import Deadline
-from models.errors import OrquestraError, ProviderFailed, Unavailable
+from models.errors import Unavailable
 from models.ids import new_id
-from models.threads import Thread
+from models.threads import Leftover, LeftoverKind, Thread
 from services.ports import ThreadRegistry
 from services.providers.http_calls import Endpoint, opened
 from services.providers.http_sockets import Call
@@ -28,13 +26,10 @@ logger = logging.getLogger("orquestra.providers")
 
 _MOST_TURNS = 400
 """A longer conversation is begun anew with our history, or each answer would cost more than the one before."""
-_MOST_REPLACED = 20
-_DELETING_SECONDS = 2.0
-_FORGETTING_SECONDS = 10.0
 
 
 class OpenAIThreads:
-    """Make and delete conversations at the provider, and implement `HostedMemory`."""
+    """Make conversations at the provider, and know which of them continue ours."""
 
     def __init__(self, client: openai.OpenAI, registry: ThreadRegistry) -> None:
         self.registry = registry
@@ -54,51 +49,19 @@ class OpenAIThreads:
             ProviderFailed: as `open_response`; also when the endpoint keeps no conversations.
         """
         with opened(lambda: self._post(call), call, self._endpoint) as response:
-            call.run(response.read)
+            pass
         try:
             return str(response.json()["id"])
         except (KeyError, TypeError, ValueError) as error:
             self._endpoint.log(logging.ERROR, "no conversation", response.text)
             raise self._endpoint.unreadable() from error
 
-    def delete(self, ids: Iterable[str], seconds: float = _DELETING_SECONDS) -> tuple[str, ...]:
-        """Delete conversations within so many seconds, and return those that may be there still."""
-        left, deadline = list(ids), Deadline(seconds)
-        try:
-            while left:
-                self._delete(left[0], Call(deadline))
-                left.pop(0)
-        except OrquestraError as error:
-            logger.warning("conversations could not be deleted", extra={"count": len(left), "code": error.code})
-        return tuple(left)
-
-    def forget(self, assistant_id: str, conversation_id: str | None = None) -> None:
-        """Forget a conversation, or all of an assistant's, and delete it at the provider if that can be reached now."""
-        forgotten: list[str] = []
-        named = self.registry.conversations(assistant_id) if conversation_id is None else (conversation_id,)
-        for one in named:
-            forgotten += self.registry.forget(assistant_id, one).ids
-        self.delete(forgotten, _FORGETTING_SECONDS)
-
     def _post(self, call: Call) -> httpx2.Response:
-        return opening(
-            self._client.conversations.with_streaming_response.create(timeout=call.timeout()), self._endpoint
-        )
-
-    def _delete(self, name: str, call: Call) -> None:
-        """Delete one; that it is not there is as good."""
-
-        def send() -> httpx2.Response:
-            return opening(
-                self._client.conversations.with_streaming_response.delete(name, timeout=call.timeout()), self._endpoint
-            )
-
-        try:
-            with opened(send, call, self._endpoint) as response:
-                call.run(response.read)
-        except ProviderFailed as error:
-            if error.code != "model_not_found":
-                raise
+        """Ask for one; the body is read here, so that one that breaks off is asked for again."""
+        asking = self._client.conversations.with_streaming_response.create(timeout=call.timeout())
+        response = opening(asking, self._endpoint)
+        response.read()
+        return response
 
 
 class Continuation:
@@ -107,6 +70,7 @@ class Continuation:
     Attributes:
         id: the conversation to ask in; None to ask without one, with the whole history.
         unheard: the turns of the history that it does not hold.
+        rounds: how many rounds of function calls it holds since the question; with the first it holds the question.
     """
 
     def __init__(self, threads: OpenAIThreads, request: ModelRequest) -> None:
@@ -117,6 +81,7 @@ class Continuation:
         self._may_have_heard = False
         self.id: str | None = None
         self.unheard: tuple[Turn, ...] = request.history
+        self.rounds = 0
 
     def begin(self, call: Call) -> None:
         """Take the thread if it can be continued, else begin a new one.
@@ -141,15 +106,19 @@ class Continuation:
     def renew(self, call: Call) -> None:
         """Begin a new conversation in place of the one there is; it is registered before anything is said in it."""
         fresh = self._threads.create(call)
-        self._thread = Thread(fresh, replaced=self._thread.ids[-_MOST_REPLACED:], context=self._request.context)
-        self.id, self.unheard, self._may_have_heard = fresh, self._request.history, False
+        self._thread = Thread(fresh, context=self._request.context)
+        self.id, self.unheard, self.rounds, self._may_have_heard = fresh, self._request.history, 0, False
         if not self._kept():  # another attempt has it, or it was forgotten: whatever is said here would be nobody's
-            self._threads.delete([fresh])
+            self._leave(LeftoverKind.CONVERSATION, fresh)
             self.id = None
 
-    def prepare(self, call: Call) -> None:
-        """Get ready to ask, or to ask again: a conversation that may have heard the question is not asked twice."""
-        if self.id is not None and self._may_have_heard:
+    def prepare(self, call: Call, rounds: int = 0) -> None:
+        """Get ready to ask, or to ask again: a conversation that may have heard the question is not asked twice.
+
+        Args:
+            rounds: of function calls that were made; one that holds others is not asked either.
+        """
+        if self.id is not None and (self._may_have_heard or self.rounds not in (0, rounds)):
             self.renew(call)
         self._may_have_heard = True
 
@@ -158,22 +127,44 @@ class Continuation:
         if response.is_client_error:
             self._may_have_heard = False
 
-    def settle(self) -> None:
-        """Register what the conversation holds now that the answer is complete, and delete those that it replaced.
+    def wait_for_calls(self, rounds: int, response_id: str | None = None) -> None:
+        """Take in that this round of function calls was the answer: the conversation waits for what they give.
+
+        Args:
+            response_id: the answer, as the provider stores it; only that of the last round is a chat's.
+        """
+        if self.id is not None:
+            self.rounds, self._may_have_heard = rounds, False
+            self._leave(LeftoverKind.RESPONSE, response_id)
+
+    def settle(self, response_id: str | None = None) -> None:
+        """Register what the conversation holds now that the answer is complete.
 
         Our own store commits after this. If that fails, or a human comes first, our history lacks the turn that is
         registered here, and the conversation is not continued.
+
+        Args:
+            response_id: the answer, as the provider stores it.
         """
         if self.id is None:
             return
         heard = (*self._thread.turns, *(turn.key for turn in self.unheard), *self._request.keys)
-        left = self._threads.delete(self._thread.replaced)
-        self._thread = replace(self._thread, turns=heard, settled=True, replaced=left)
-        self._kept()
+        self._thread = replace(self._thread, turns=heard, settled=True)
+        if not self._kept():  # mostly there is no chat for it any more that could name it when it is erased
+            self._leave(LeftoverKind.RESPONSE, response_id)
 
     @property
     def _ours(self) -> tuple[str, str]:
         return self._request.assistant_id, self._request.conversation_id
+
+    def _leave(self, kind: LeftoverKind, name: str | None) -> None:
+        """Leave something to be deleted that nothing of ours will name, once this answer does not need it any more."""
+        if not name:
+            return
+        try:
+            self._threads.registry.leave(self._request.assistant_id, [Leftover(kind, name)], in_use=True)
+        except Unavailable:
+            logger.warning("something stays at the provider: the registry of threads does not answer")
 
     def _kept(self) -> bool:
         try:

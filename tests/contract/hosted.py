@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.answers import ModelRequest, TextDelta, Turn
+from models.answers import ModelRequest, TextDelta, ToolCalls, Turn
 from models.chats import Citation
 from models.deadline import Deadline
 from models.errors import ProviderFailed
@@ -47,6 +47,14 @@ class Peer:
         events = self.model.stream(request, Deadline(seconds))
         return "".join(event.text for event in events if isinstance(event, TextDelta))
 
+    def turn(self, request: ModelRequest, seconds: float = 5) -> tuple[str, ToolCalls | None]:
+        """Return the text of a response, and the calls that it ended with."""
+        events = list(self.model.stream(request, Deadline(seconds)))
+        calls = [event for event in events if isinstance(event, ToolCalls)]
+        assert len(calls) <= 1
+        text = "".join(event.text for event in events if isinstance(event, TextDelta))
+        return text, calls[0] if calls else None
+
     def code(self, request: ModelRequest = ALONE, seconds: float = 5) -> str:
         """Return the code of an answer's failure."""
         with pytest.raises(ProviderFailed) as failure:
@@ -54,14 +62,26 @@ class Peer:
         return failure.value.code
 
     def asked(self) -> list[Any]:
-        """Return what was asked: a conversation and the texts for an answer, else the path."""
+        """Return what was asked: a conversation and what was told for an answer, else the path."""
         return [_told(request.path, request.body) for request in self.server.requests]
 
 
 def _told(path: str, body: Any) -> Any:
     if path != "/v1/responses":
         return path
-    return (body.get("conversation"), *(message["content"] for message in body["input"]))
+    return (body.get("conversation"), *map(_words, body["input"]))
+
+
+def _words(item: Any) -> str:
+    match item.get("type"):
+        case "function_call":
+            return f"{item['call_id']}: {item['name']}({item['arguments']})"
+        case "function_call_output":
+            return f"{item['call_id']} -> {item['output']}"
+        case None | "message":
+            return str(item["content"])
+        case kind:
+            return f"<{kind} {item['id']}>"
 
 
 @contextlib.contextmanager

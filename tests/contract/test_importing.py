@@ -240,7 +240,8 @@ def test_what_is_no_document_is_passed_over(cabinet: Cabinet, folder: Path, tmp_
     assert (summary.added, summary.failed) == (("a.md", "inside.md"), ())
     reasons = _skipped(summary)
     assert list(reasons) == [
-        "b.zip", "broken.md", "leading.md", "noextension", "pipe.md", "round.md", "socket.md", "up",
+        ".git", ".hidden.md", "b.zip", "broken.md", "leading.md", "noextension", "pipe.md", "round.md", "socket.md",
+        "up", "~$a.md",
     ]  # fmt: skip
     assert reasons["b.zip"] == "Files of this kind are not read, only md, txt."
     assert reasons["leading.md"] == "It is a link that leads out of the folder."

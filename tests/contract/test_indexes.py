@@ -85,6 +85,13 @@ WAYS = {
     "conversations of a channel id": Way(lambda s: s.conversations.find_by_channel_id("x", [ONE]), "channel.id"),
     "note a message": Way(lambda s: s.conversations.record_message(CONVERSATION.id, "t", NOW), "id"),
     "pause": Way(lambda s: s.conversations.set_active(CONVERSATION.id, True, None), "id"),
+    "forget a message service": Way(
+        lambda s: s.conversations.clear_memory(ONE, "x", new_id()), "assistant_id channel.message_service channel.id"
+    ),
+    "forget a channel": Way(
+        lambda s: s.conversations.clear_memory(ONE, "x", new_id(), "y"),
+        "assistant_id channel.message_service channel.id",
+    ),
     "chat of a message": Way(lambda s: s.chats.find_by_dedupe_key(ONE, "k"), "assistant_id dedupe_key"),
     "claim": Way(lambda s: s.chats.claim(CHAT, "me", NOW, NOW), "id"),
     "renew": Way(lambda s: s.chats.renew([CHAT.id, new_id()], "me", NOW), "id"),
@@ -103,6 +110,10 @@ WAYS = {
     "undelivered": Way(lambda s: s.chats.undelivered(NOW, 5), "delivery.next_at id"),
     "delivery": Way(lambda s: s.chats.change_delivery(CHAT.id, DELIVERY, DELIVERY), "id"),
     "history": Way(lambda s: s.chats.history(CHAT.conversation_id, CHAT.id, 5), "conversation_id id"),
+    "history from a beginning": Way(
+        lambda s: s.chats.history(CHAT.conversation_id, CHAT.id, 5, new_id()), "conversation_id id"
+    ),
+    "newest of an assistant": Way(lambda s: s.chats.newest_of_assistant(ONE), "assistant_id id"),
     "newest": Way(lambda s: s.chats.newest(CHAT.conversation_id), "conversation_id id"),
     "chats of an assistant": Way(lambda s: s.chats.list(ChatFilter((ONE,)), AFTER), "assistant_id id"),
     "chats of assistants": Way(lambda s: s.chats.list(ChatFilter((ONE, TWO)), Page()), "assistant_id id"),

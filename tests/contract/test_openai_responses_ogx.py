@@ -10,12 +10,14 @@ from typing import Any, cast
 import pytest
 
 from models.chats import ChatStatus
+from models.deadline import Deadline
 from models.ids import new_id
-from models.threads import Thread
+from models.threads import Leftover, LeftoverKind, Thread
 from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.database import RedisDatabase
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import OpenAIChatModel, build_client
+from services.providers.openai_erasing import OpenAIEraser
 from services.providers.openai_responses import OpenAIResponsesModel
 from services.providers.openai_threads import OpenAIThreads
 from tests.contract.engine import Engine, wait_until
@@ -54,8 +56,8 @@ class Hosted:
     def __init__(self, folder: Path, host: OgxServer, database: RedisDatabase, stack: contextlib.ExitStack) -> None:
         self.host, self.registry = host, RedisThreads(database)
         client = stack.enter_context(contextlib.closing(build_client("", host.base_url, 4)))
-        self.threads = OpenAIThreads(client, self.registry)
-        model = OpenAIResponsesModel(client, host.model, self.threads, Places())
+        self.eraser = OpenAIEraser(client)
+        model = OpenAIResponsesModel(client, host.model, OpenAIThreads(client, self.registry), Places())
         self.stores = stack.enter_context(opened_sqlite(folder / "orquestra.sqlite"))
         self.engine = Engine(self.stores, cast(Any, model))
         stateless = OpenAIChatModel(client, host.model)
@@ -159,7 +161,7 @@ def test_a_message_that_failed_and_is_answered_later_stands_in_its_place(hosted:
 def test_a_conversation_that_is_gone_at_the_provider_is_made_anew(hosted: Hosted) -> None:
     hosted.engine.say("one")
     gone = hosted.check().id
-    hosted.threads.delete([gone])
+    hosted.eraser.delete(Leftover(LeftoverKind.CONVERSATION, gone), Deadline(10))
     hosted.engine.say("two")
     assert hosted.check().id != gone
 
@@ -167,7 +169,8 @@ def test_a_conversation_that_is_gone_at_the_provider_is_made_anew(hosted: Hosted
 def test_a_registry_that_was_lost_costs_a_new_conversation(hosted: Hosted) -> None:
     for word in _NUMBERS:
         hosted.engine.say(word)
-    old = hosted.registry.forget(*hosted.ours).id
+    old = hosted.check().id
+    hosted.registry.flush(hosted.engine.assistant.id)
     hosted.engine.say("one")
     assert hosted.check().id != old
 
@@ -193,10 +196,3 @@ def test_without_a_history_nothing_is_kept_at_the_provider(hosted: Hosted) -> No
     hosted.engine.assistant = dataclasses.replace(hosted.engine.assistant, history_turns=0)
     assert hosted.engine.say("one").chat.response == "re one"
     assert hosted.thread() == Thread()
-
-
-def test_what_is_forgotten_is_deleted_at_the_provider(hosted: Hosted) -> None:
-    hosted.engine.say("one")
-    name = hosted.check().id
-    hosted.threads.forget(hosted.engine.assistant.id)
-    assert not hosted.host.has(name)

@@ -1,10 +1,13 @@
 """OpenAIResponsesModel against exact events and replies: streams, failures, requests. Not an independent witness."""
 
+import contextlib
 import logging
 import threading
 import time
 
 import pytest
+from openai.types.responses import FileSearchToolParam
+from pydantic import TypeAdapter
 
 from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, Turn, Usage
 from models.chats import Citation, Tokens
@@ -12,8 +15,11 @@ from models.deadline import Deadline
 from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed
 from models.hosting import HostedSearch
 from repositories.redis.threads import RedisThreads
-from tests.contract.hosted import ALONE, KEY, scripted
-from tests.emulators.openai_wire import END, STREAM, Action, Reply, document, piece, stream
+from services.providers.openai_chat import build_client
+from services.providers.openai_responses import OpenAIResponsesModel
+from services.providers.openai_threads import OpenAIThreads
+from tests.contract.hosted import ALONE, KEY, Places, scripted
+from tests.emulators.openai_wire import END, STREAM, Action, Reply, document, piece, stream, wire
 from tests.emulators.response_wire import (
     answer,
     begun,
@@ -23,6 +29,7 @@ from tests.emulators.response_wire import (
     item_done,
     refusal,
     response_event,
+    said,
 )
 
 _TEXT = "Olá, 世界 😀"
@@ -65,6 +72,27 @@ def test_remarks_besides_the_answer_are_left_out(registry: RedisThreads) -> None
         assert peer.text() == "Nine."
 
 
+def test_what_is_said_before_and_after_a_search_are_paragraphs(registry: RedisThreads) -> None:
+    search = item_done(type="file_search_call", id="fs_1", status="completed", queries=["q"], results=None)
+    later = (delta("At ", item="msg_2", index=2), delta("nine.", item="msg_2", index=2))
+    with scripted(registry, stream(begun(), delta("Let me "), delta("look. "), search, *later, ended())) as peer:
+        assert peer.text() == "Let me look. \n\nAt nine."
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_marks_of_sources_never_reach_people_however_they_are_cut(registry: RedisThreads, size: int) -> None:
+    text = "At nine 【4:0†source】【4:1†policy v2.md】. 【重要】 \ue200filecite\ue202turn0file0\ue201"
+    pieces = [delta(text[start : start + size]) for start in range(0, len(text), size)]
+    with scripted(registry, stream(begun(), *pieces, ended())) as peer:
+        assert peer.text() == "At nine. 【重要】"
+
+
+def test_text_that_was_held_back_comes_with_the_end(registry: RedisThreads) -> None:
+    with scripted(registry, stream(begun(), delta("see 【4"), ended()), answer("【4:0†source】")) as peer:
+        assert peer.text() == "see 【4"
+        assert peer.code() == "empty_answer", "a mark alone is no answer"
+
+
 def test_an_answer_at_its_limit_of_tokens_is_one(registry: RedisThreads) -> None:
     tail = ended("incomplete", incomplete_details={"reason": "max_output_tokens"})
     with scripted(registry, stream(begun(), delta("It begins"), tail)) as peer:
@@ -75,6 +103,8 @@ def test_an_answer_at_its_limit_of_tokens_is_one(registry: RedisThreads) -> None
     ("tail", "code"),
     [
         (ended("incomplete", incomplete_details={"reason": "content_filter"}), "content_filtered"),
+        (ended("failed", error={"code": "bio_policy", "message": "vendor words"}), "content_filtered"),
+        (response_event("error", code="content_filter", message="vendor words", param=None), "content_filtered"),
         (ended("failed", error={"code": "server_error", "message": "vendor words"}), "provider_failed"),
         (ended("failed", error={"code": "rate_limit_exceeded", "message": "vendor words"}), "provider_rate_limited"),
         (response_event("error", code="server_error", message="vendor words", param=None), "provider_failed"),
@@ -112,6 +142,14 @@ def test_an_empty_answer_and_a_document_are_failures(registry: RedisThreads) -> 
     with scripted(registry, answer(" "), document(200, {"output": []})) as peer:
         assert peer.code() == "empty_answer"
         assert peer.code() == "provider_failed"
+
+
+def test_a_limit_that_leaves_no_word_says_which_one_to_raise(registry: RedisThreads) -> None:
+    tail = ended("incomplete", incomplete_details={"reason": "max_output_tokens"})
+    with scripted(registry, stream(begun(), tail)) as peer:
+        with pytest.raises(ProviderFailed, match="max_output_tokens") as failure:
+            peer.text()
+    assert failure.value.code == "empty_answer"
 
 
 def test_connections_are_used_again(registry: RedisThreads) -> None:
@@ -187,6 +225,39 @@ def test_a_temperature_that_a_model_refuses_is_left_out_from_then_on(registry: R
     assert sent == [0.5, None, None, 0.5]
 
 
+def test_what_one_answer_learns_is_not_forgotten_by_another_that_began_before(registry: RedisThreads) -> None:
+    refused = refusal(400, "Unsupported parameter: 'temperature' is not supported with this model.")
+    warm = ModelRequest("a", "q", temperature=0.5)
+    with scripted(registry, [0.5, *_WHOLE], refused, _WHOLE, _WHOLE) as peer:
+        slow = threading.Thread(target=peer.text)
+        slow.start()
+        while not peer.server.requests:
+            time.sleep(0.01)
+        peer.text(warm)
+        slow.join()
+        peer.text(warm)
+        assert "temperature" not in peer.server.requests[-1].body
+
+
+def test_azures_address_is_used_as_it_stands_and_its_filter_of_questions_is_ours(registry: RedisThreads) -> None:
+    """Azure's v1 address takes OpenAI's own paths and headers; the model is the deployment's name."""
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"violence": {"filtered": True}}}
+    filtered = refusal(400, "vendor words", code="content_filter", param="prompt", innererror=inner)
+    with (
+        wire(filtered, _WHOLE) as server,
+        contextlib.closing(build_client(KEY, f"{server.url}/openai/v1/", 4)) as client,
+    ):
+        model = OpenAIResponsesModel(client, "our-deployment", OpenAIThreads(client, registry), Places())
+        with pytest.raises(ProviderFailed) as failure:
+            list(model.stream(ALONE, Deadline(5)))
+        list(model.stream(ALONE, Deadline(5)))
+        asked = server.requests
+    assert (failure.value.code, "vendor" in failure.value.detail) == ("content_filtered", False)
+    assert {request.path for request in asked} == {"/openai/v1/responses"}
+    assert [request.body["model"] for request in asked] == ["our-deployment"] * 2
+    assert asked[0].headers["authorization"] == f"bearer {KEY}"
+
+
 @pytest.mark.parametrize(
     ("status", "message", "code", "tries"),
     [
@@ -231,6 +302,28 @@ def test_with_a_vector_store_the_provider_searches_and_its_citations_become_ours
     assert body["tools"] == [{"type": "file_search", "vector_store_ids": ["vs_1"], "filters": filters}]
     assert body["include"] == ["file_search_call.results"]
     assert "what the file search finds" in body["instructions"]
+
+
+def test_a_search_that_leaves_nothing_out_is_kept_to_what_was_registered_when_it_began(registry: RedisThreads) -> None:
+    with scripted(registry, _WHOLE, _WHOLE) as peer:
+        events = list(peer.model.stream(ModelRequest("a", "q", search=HostedSearch("vs_1", 7)), Deadline(5)))
+        peer.text()
+        searching, plain = (request.body for request in peer.server.requests)
+    TypeAdapter(list[FileSearchToolParam]).validate_python(searching["tools"])
+    filters = {"key": "number", "type": "lte", "value": 7}
+    assert searching["tools"] == [{"type": "file_search", "vector_store_ids": ["vs_1"], "filters": filters}]
+    assert Sources(()) in events, "it looked and cites nothing: our own index is not asked"
+    assert not {"tools", "include"} & set(plain)
+
+
+def test_citations_that_come_with_the_whole_message_alone_count(registry: RedisThreads) -> None:
+    result = {"file_id": "file_1", "filename": "p.md", "text": "Nine.", "score": 0.9, "attributes": {"document": "d"}}
+    found = item_done(type="file_search_call", id="fs_1", status="completed", queries=["q"], results=[result])
+    annotation = {"type": "file_citation", "file_id": "file_1", "filename": "p.md", "index": 4}
+    whole = said("Nine.", content=[{"type": "output_text", "text": "Nine.", "annotations": [annotation]}])
+    with scripted(registry, stream(begun(), found, delta("Nine."), whole, ended())) as peer:
+        events = list(peer.model.stream(ModelRequest("a", "q", search=HostedSearch("vs_1", 7)), Deadline(5)))
+    assert Sources((Citation("d", "policy.md", "Nine.", 0, 5),)) in events
 
 
 def test_what_is_cited_and_not_in_our_documents_any_more_is_left_out(registry: RedisThreads) -> None:

@@ -1,7 +1,6 @@
 """The ports of repositories/redis, against the embedded server and against one over TCP."""
 
 import contextlib
-import dataclasses
 import logging
 import re
 import threading
@@ -14,15 +13,13 @@ import pytest
 
 from models.errors import Unavailable
 from models.ids import new_id
-from models.threads import Thread
 from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.database import RedisDatabase
 from repositories.redis.events import RedisEventBus
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.sessions import RedisSessionRepository
-from repositories.redis.threads import RedisThreads
-from services.ports import EventBus, Locks, Probe, RateLimiter, SessionRepository, ThreadRegistry
+from services.ports import EventBus, Locks, Probe, RateLimiter, SessionRepository
 from tests.redis_server import redis_server
 
 
@@ -256,65 +253,6 @@ def test_two_servers_count_together(database: RedisDatabase, url: str) -> None:
     assert answers.count(None) == 10
 
 
-# Threads
-
-
-def test_a_thread_is_kept_by_the_attempt_that_took_it(database: RedisDatabase) -> None:
-    threads: ThreadRegistry = RedisThreads(database)
-    ours = (new_id(), new_id())
-    assert threads.take(*ours, "a1") == Thread()
-    one = Thread("conv_1", ("t1", "t2"), settled=True, replaced=("conv_0",))
-    assert threads.keep(*ours, "a1", one)
-    assert threads.keep(*ours, "a1", one), "sent twice, as the driver does when the connection breaks"
-    assert threads.take(*ours, "a2") == one
-
-
-def test_a_thread_that_was_taken_and_not_kept_is_not_settled(database: RedisDatabase) -> None:
-    threads: ThreadRegistry = RedisThreads(database)
-    ours = (new_id(), new_id())
-    one = Thread("conv_1", ("t1",), settled=True)
-    threads.take(*ours, "a1")
-    threads.keep(*ours, "a1", one)
-    threads.take(*ours, "a2")
-    assert threads.take(*ours, "a3") == dataclasses.replace(one, settled=False)
-
-
-def test_of_two_attempts_the_last_one_that_took_a_thread_keeps_it(database: RedisDatabase) -> None:
-    threads: ThreadRegistry = RedisThreads(database)
-    ours = (new_id(), new_id())
-    threads.take(*ours, "slow")
-    threads.take(*ours, "quick")
-    assert not threads.keep(*ours, "slow", Thread("conv_slow", ("t1",), settled=True))
-    assert threads.keep(*ours, "quick", Thread("conv_quick", ("t1",), settled=True))
-    assert not threads.keep(*ours, "slow", Thread("conv_slow", ("t1",), settled=True))
-    assert threads.take(*ours, "next").id == "conv_quick"
-
-
-def test_of_many_simultaneous_takers_one_finds_a_thread_settled(database: RedisDatabase) -> None:
-    threads: ThreadRegistry = RedisThreads(database)
-    ours = (new_id(), new_id())
-    threads.take(*ours, "first")
-    threads.keep(*ours, "first", Thread("conv_1", ("t1",), settled=True))
-    with ThreadPoolExecutor(8) as pool:
-        taken = list(pool.map(lambda number: threads.take(*ours, f"a{number}"), range(16)))
-    assert [thread.settled for thread in taken].count(True) == 1
-
-
-def test_a_forgotten_thread_is_returned_once_and_not_kept_any_more(database: RedisDatabase) -> None:
-    threads: ThreadRegistry = RedisThreads(database)
-    assistant, conversation, other = new_id(), new_id(), new_id()
-    for one in (conversation, other):
-        threads.take(assistant, one, "a1")
-        threads.keep(assistant, one, "a1", Thread(f"conv_{one}", ("t1",), settled=True))
-    threads.take(new_id(), new_id(), "a1")
-    assert set(threads.conversations(assistant)) == {conversation, other}
-    assert threads.forget(assistant, conversation).id == f"conv_{conversation}"
-    assert threads.forget(assistant, conversation) == Thread()
-    assert not threads.keep(assistant, conversation, "a1", Thread("conv_late", ("t1",), settled=True))
-    assert set(threads.conversations(assistant)) == {other}
-    assert threads.take(assistant, other, "a2").settled
-
-
 # Events
 
 
@@ -381,15 +319,9 @@ def test_broken_connections_are_replaced_without_an_error(database: RedisDatabas
         lambda database: RedisSessionRepository(database).end("s"),
         lambda database: RedisRateLimiter(database).hit("scope", "key", 1),
         lambda database: RedisEventBus(database).subscribe("topic").__enter__(),
-        lambda database: RedisThreads(database).take("a", "c", "x"),
-        lambda database: RedisThreads(database).keep("a", "c", "x", Thread()),
-        lambda database: RedisThreads(database).forget("a", "c"),
-        lambda database: RedisThreads(database).conversations("a"),
     ],
-    ids=[
-        "ping", "start", "rotate", "is_active", "end", "hit", "subscribe", "take", "keep", "forget", "conversations",
-    ],
-)  # fmt: skip
+    ids=["ping", "start", "rotate", "is_active", "end", "hit", "subscribe"],
+)
 def test_without_a_server_everything_is_unavailable(
     nowhere: RedisDatabase, use: Callable[[RedisDatabase], object]
 ) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from models.errors import Conflict, OrquestraError
+from models.users import Role
 from tests.contract.stores import Stores, at_once, later, make_user
 
 
@@ -65,3 +66,11 @@ def test_a_new_password_ends_the_other_logins(stores: Stores) -> None:
 
 def test_the_probe_names_the_store(stores: Stores) -> None:
     assert stores.probe.ping().split()[0] in {"sqlite", "mongodb"}
+
+
+def test_admins_are_found(stores: Stores) -> None:
+    admin = replace(make_user("a@example.com"), role=Role.ADMIN)
+    stores.users.add(make_user("b@example.com"))
+    assert stores.users.admins() == []
+    stores.users.add(admin)
+    assert stores.users.admins() == [admin]

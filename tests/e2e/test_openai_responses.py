@@ -1,4 +1,4 @@
-"""An assistant whose conversations are kept at the provider, from its first message to its deletion."""
+"""An assistant whose conversations are kept at the provider. test_threads.py has their end."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from bench.running import running_server
 from tests.e2e.api import Api
 from tests.e2e.conftest import ADMIN, SETTINGS
 from tests.emulators.openai_wire import Reply, WireServer, wire
-from tests.emulators.response_wire import answer, conversation, deleted
+from tests.emulators.response_wire import answer, conversation
 
 
 @contextlib.contextmanager
@@ -23,28 +23,14 @@ def _served(folder: Path, *replies: Reply) -> Iterator[tuple[WireServer, Api]]:
             yield provider, api
 
 
-def test_a_conversation_is_kept_at_the_provider_and_erased_there_with_ours(tmp_path: Path) -> None:
-    replies = (conversation("conv_1"), answer("One."), answer("Two."), deleted("conv_1"))
-    with _served(tmp_path, *replies) as (provider, api):
+def test_a_conversation_is_kept_at_the_provider(tmp_path: Path) -> None:
+    with _served(tmp_path, conversation("conv_1"), answer("One."), answer("Two.")) as (provider, api):
         assistant = api.new_assistant()
         assert api.say(assistant, "one").json()["provider"] == "openai"
         chat = api.say(assistant, "two").json()
         assert (chat["response"], chat["tokens"]) == ("Two.", {"in": 5, "out": 7})
         asked = [one.body for one in provider.requests if one.path == "/v1/responses"]
         assert [(one["conversation"], len(one["input"])) for one in asked] == [("conv_1", 1), ("conv_1", 1)]
-        assert api.delete(f"/conversations/delete/{chat['conversation_id']}").is_success
-        assert provider.requests[-1].path == "/v1/conversations/conv_1"
-
-
-def test_an_assistants_conversations_are_erased_at_the_provider_with_it(tmp_path: Path) -> None:
-    replies = (conversation("conv_1"), answer("One."), conversation("conv_2"), answer("Two."))
-    with _served(tmp_path, *replies, deleted("conv_1"), deleted("conv_2")) as (provider, api):
-        assistant = api.new_assistant()
-        api.say(assistant, "one", id="first")
-        api.say(assistant, "two", id="second")
-        assert api.delete(f"/assistants/delete/{assistant['_id']}").is_success
-        gone = {request.path for request in provider.requests[-2:]}
-        assert gone == {"/v1/conversations/conv_1", "/v1/conversations/conv_2"}
 
 
 @pytest.mark.parametrize("provider", ["openai", "openai_chat"])

@@ -1,18 +1,20 @@
-"""Start `ogx` (the former Llama Stack), which keeps conversations and responses as OpenAI does, as a child process.
+"""Start `ogx` (the former Llama Stack), which keeps what OpenAI does, as a child process.
 
-It is an independent witness of what a conversation holds after which requests; its own model is another emulator. It
-needs Python 3.12 and some 400 MiB, so it has an environment of its own outside of the project, in `OGX_VENV`
-(default `~/.cache/orquestra/ogx`), which `python -m tests.emulators.ogx` makes. Without it the tests are skipped.
+It is an independent witness of what a conversation holds after which requests, and of files, vector stores and searches
+in them; its own models are another emulator's. It needs Python 3.12 and some 400 MiB, so it has an environment of its
+own outside of the project, in `OGX_VENV` (default `~/.cache/orquestra/ogx`), which `python -m tests.emulators.ogx`
+makes. Without it the tests are skipped.
 """
 
 import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,9 +25,15 @@ import pytest
 from tests.servers import free_port
 
 _PACKAGES = ("ogx==1.5.0", "faiss-cpu", "pypdf", "chardet")
+_TOKENIZER = "llama-index-core==0.14.25"
+"""Has the tokenizer's file in it, which ogx would fetch from the network; nothing else of it is used."""
+_TOKENIZER_FOLDER = "lib/python3.*/site-packages/llama_index/core/_static/tiktoken_cache"
 _ENVIRONMENT = Path(os.environ.get("OGX_VENV") or Path.home() / ".cache" / "orquestra" / "ogx")
 _START_SECONDS = 60.0
 _MODEL = "wire"
+_EMBEDDING_MODEL = "embed"
+_DIMENSIONS = 1536
+"""What aimock gives for a model whose name it does not know."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,13 @@ class OgxServer:
         answer.raise_for_status()
         return [(item["role"], _text(item["content"])) for item in answer.json()["data"]]
 
+    def search(self, store_id: str, query: str, filters: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return the attributes of what a vector store finds, best first."""
+        body = {"query": query, "filters": filters, "max_num_results": 50}
+        answer = httpx2.post(f"{self.base_url}/vector_stores/{store_id}/search", json=body, timeout=10)
+        answer.raise_for_status()
+        return [found["attributes"] for found in answer.json()["data"]]
+
     def has(self, conversation: str) -> bool:
         """Tell whether it knows a conversation."""
         return httpx2.get(f"{self.base_url}/conversations/{conversation}", timeout=10).is_success
@@ -57,35 +72,43 @@ class OgxServer:
 
 @contextlib.contextmanager
 def ogx(model_base_url: str) -> Iterator[OgxServer]:
-    """Run a server on a free port of the loopback address, whose model answers at that address."""
-    program = _ENVIRONMENT / "bin" / "ogx"
-    if not program.is_file():
+    """Run a server on a free port of the loopback address, whose models answer at that address."""
+    program, tokenizer = _ENVIRONMENT / "bin" / "ogx", _tokenizer()
+    if not program.is_file() or not tokenizer:
         _missing("ogx is not installed: run `.venv/bin/python -m tests.emulators.ogx`")
     with tempfile.TemporaryDirectory(prefix="ogx") as folder:
         port, log = free_port(), Path(folder, "log")
         config = Path(folder, "config.yaml")
         config.write_text(json.dumps(_config(Path(folder), port, model_base_url)), encoding="utf-8")  # JSON is YAML
+        # its usual log draws each refusal's stack with all that is in it, and it answers nobody for the 5 s this takes
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(program), "run", str(config), "--insecure"], stdout=output, stderr=output, cwd=folder,
-                env={"PATH": os.defpath, "HOME": folder},
+                env={"PATH": os.defpath, "HOME": folder, "TIKTOKEN_CACHE_DIR": tokenizer, "OGX_LOG_FORMAT": "json"},
+                start_new_session=True,
             )  # fmt: skip
         try:
             server = OgxServer(f"http://127.0.0.1:{port}", f"openai/{_MODEL}")
             _wait(process, server, log)
             yield server
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # its workers would outlive it
             process.wait()
 
 
 def install() -> None:
-    """Make the environment, unless it is there."""
-    if (_ENVIRONMENT / "bin" / "ogx").is_file():
-        return
-    subprocess.run([_python(), "-m", "venv", str(_ENVIRONMENT)], check=True)
+    """Make the environment, as far as it is not there."""
     pip = [str(_ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *_PACKAGES], check=True)
+    if not (_ENVIRONMENT / "bin" / "ogx").is_file():
+        subprocess.run([_python(), "-m", "venv", str(_ENVIRONMENT)], check=True)
+        subprocess.run([*pip, *_PACKAGES], check=True)
+    if not _tokenizer():
+        subprocess.run([*pip, "--no-deps", _TOKENIZER], check=True)
+
+
+def _tokenizer() -> str:
+    """Return the folder of the tokenizer's file; "" if it is not installed."""
+    return next(map(str, _ENVIRONMENT.glob(_TOKENIZER_FOLDER)), "")
 
 
 def _python() -> str:
@@ -105,13 +128,18 @@ def _config(folder: Path, port: int, model_base_url: str) -> dict[str, Any]:
     def table(name: str) -> dict[str, str]:
         return {"table_name": name, "backend": "sql"}
 
+    def model(name: str, kind: str, **metadata: Any) -> dict[str, Any]:
+        place = {"model_id": name, "provider_id": "openai", "provider_model_id": name}
+        return {**place, "model_type": kind, "metadata": metadata}
+
     return {
         "version": 2,
         "distro_name": "orquestra-tests",
-        "apis": ["files", "inference", "responses", "tool_runtime", "vector_io"],
+        "apis": ["file_processors", "files", "inference", "responses", "tool_runtime", "vector_io"],
         "providers": {
             "inference": provider("openai", "remote::openai", api_key="none", base_url=model_base_url),
-            "vector_io": [],  # those that there are fetch tokenizers from the network
+            "vector_io": provider("faiss", "inline::faiss", persistence={"namespace": "faiss", "backend": "kv"}),
+            "file_processors": provider("text", "inline::pypdf"),
             "files": provider(
                 "files", "inline::localfs", storage_dir=str(folder / "files"), metadata_store=table("files")
             ),
@@ -120,7 +148,7 @@ def _config(folder: Path, port: int, model_base_url: str) -> dict[str, Any]:
                 "builtin",
                 "inline::builtin",
                 persistence={"responses": table("responses")},
-                compaction_config={"model_tokenizer_mappings": {}},  # likewise
+                compaction_config={"model_tokenizer_mappings": {}},  # more tokenizers that it would fetch
             ),
         },
         "storage": {
@@ -136,8 +164,12 @@ def _config(folder: Path, port: int, model_base_url: str) -> dict[str, Any]:
                 "connectors": table("connectors"),
             },
         },
+        "vector_stores": {
+            "default_provider_id": "faiss",
+            "default_embedding_model": {"provider_id": "openai", "model_id": _EMBEDDING_MODEL},
+        },
         "registered_resources": {
-            "models": [{"model_id": _MODEL, "provider_id": "openai", "provider_model_id": _MODEL, "model_type": "llm"}]
+            "models": [model(_MODEL, "llm"), model(_EMBEDDING_MODEL, "embedding", embedding_dimension=_DIMENSIONS)]
         },
         "server": {"host": "127.0.0.1", "port": port},
     }

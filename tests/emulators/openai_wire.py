@@ -36,11 +36,22 @@ Reply = Sequence[Step]
 
 @dataclass(frozen=True)
 class Recorded:
-    """A request as it came."""
+    """A request as it came.
 
+    Attributes:
+        path: with its query.
+        headers: names and values in lower case.
+    """
+
+    method: str
     path: str
     headers: Mapping[str, str]
-    body: Any
+    content: bytes
+
+    @property
+    def body(self) -> Any:
+        """Return the content, read as JSON."""
+        return json.loads(self.content) if "json" in self.headers.get("content-type", "") else None
 
 
 @dataclass
@@ -172,8 +183,8 @@ def _receive(connection: socket.socket, server: WireServer) -> Recorded | None:
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines)
-    return Recorded(first.split()[1], headers, json.loads(body) if body else None)
+    method, path, _ = first.split()
+    return Recorded(method, path, dict(line.lower().split(": ", 1) for line in lines), body)
 
 
 def _length(data: bytes) -> int:

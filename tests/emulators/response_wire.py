@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from openai.types.responses import ResponseStreamEvent
+from openai.types.responses import ResponseFunctionToolCall, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from tests.emulators.openai_wire import Reply, document, stream
@@ -19,9 +19,9 @@ def response_event(kind: str, **fields: Any) -> bytes:
     return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
-def delta(text: str, *, refusal: bool = False, item: str = "msg_1") -> bytes:
+def delta(text: str, *, refusal: bool = False, item: str = "msg_1", index: int = 0) -> bytes:
     """Return a piece of an answer's text, or of a refusal's."""
-    place = {**_PLACE, "item_id": item}
+    place = {**_PLACE, "item_id": item, "output_index": index}
     if refusal:
         return response_event("response.refusal.delta", **place, delta=text)
     return response_event("response.output_text.delta", **place, delta=text, logprobs=[])
@@ -43,8 +43,41 @@ def begun() -> bytes:
 
 
 def item_done(**item: Any) -> bytes:
-    """Return the end of an item that is no message, such as a file search."""
+    """Return the end of an item, such as a file search."""
     return response_event("response.output_item.done", output_index=0, item=item)
+
+
+def called(name: str, arguments: str = "{}", *, call_id: str = "call_1", index: int = 1) -> bytes:
+    """Return the events of a function call, whose arguments come in two pieces."""
+    item_id, middle = f"fc_{call_id}", len(arguments) // 2
+    place = {"item_id": item_id, "output_index": index}
+    item = {"type": "function_call", "id": item_id, "call_id": call_id, "name": name}
+    begun_item, done_item = (
+        ResponseFunctionToolCall.model_validate({**item, "arguments": told, "status": status}).to_dict()
+        for told, status in (("", "in_progress"), (arguments, "completed"))
+    )
+    return b"".join(
+        (
+            response_event("response.output_item.added", output_index=index, item=begun_item),
+            response_event("response.function_call_arguments.delta", **place, delta=arguments[:middle]),
+            response_event("response.function_call_arguments.delta", **place, delta=arguments[middle:]),
+            response_event("response.function_call_arguments.done", **place, arguments=arguments, name=name),
+            response_event("response.output_item.done", output_index=index, item=done_item),
+        )
+    )
+
+
+def thought(content: str | None = "secret", name: str = "rs_1") -> bytes:
+    """Return a reasoning item, whose content is not for us."""
+    return item_done(type="reasoning", id=name, summary=[], encrypted_content=content)
+
+
+def said(text: str, **fields: Any) -> bytes:
+    """Return a whole message."""
+    parts = [{"type": "output_text", "text": text, "annotations": []}]
+    return item_done(
+        **{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": parts, **fields}
+    )
 
 
 def cited(file_id: str, filename: str, index: int) -> bytes:

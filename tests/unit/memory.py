@@ -2,11 +2,12 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from models.errors import Conflict
-from models.users import User
+from models.users import Role, User
 
 
 class MemoryUserRepository:
@@ -37,6 +38,11 @@ class MemoryUserRepository:
     def count(self) -> int:
         """Return how many accounts there are."""
         return len(self._users)
+
+    def admins(self) -> Sequence[User]:
+        """Return the accounts of all admins."""
+        with self._lock:
+            return [user for user in self._users.values() if user.role is Role.ADMIN]
 
     def set_password(self, user_id: str, password_hash: str, tokens_valid_after: datetime, kept_session: str) -> None:
         """Change the password and, in the same update, end every login but one."""

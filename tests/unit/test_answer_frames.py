@@ -9,7 +9,8 @@ import pytest
 from models.answers import AnswerEvent, Done, Replaying, TextDelta
 from models.chats import Chat, ChatStatus
 from models.errors import Unavailable
-from routes.chats import REPLAYED, answer_frames
+from routes.answering import REPLAYED
+from routes.chats import answer_frames
 from routes.metrics import Metrics
 from tests.contract.stores import make_chat
 

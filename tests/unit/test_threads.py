@@ -34,8 +34,3 @@ def test_a_thread_is_continued_only_where_it_is_what_the_history_is(turns: str, 
 
 def test_a_thread_that_an_attempt_left_is_not_continued() -> None:
     assert Thread("t", ("a",), settled=False).holds(["a"]) is None
-
-
-def test_a_thread_knows_every_id_that_the_provider_may_know() -> None:
-    assert Thread("c", replaced=("a", "b")).ids == ("a", "b", "c")
-    assert Thread(replaced=("a",)).ids == ("a",)
