@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+SEARCH_REFUSED = "search_refused"
+"""The error's code of a provider that cannot search where it was told to: the vector store is gone."""
+
 
 @dataclass(frozen=True)
 class HostedFile:

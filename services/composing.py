@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from models.answers import ModelRequest, Sources, TextDelta, Turn, Usage
 from models.assistants import Assistant
@@ -13,7 +13,7 @@ from models.clock import now
 from models.deadline import Deadline
 from models.documents import DocumentType
 from models.errors import Invalid, ProviderFailed, Unavailable
-from models.hosting import HostedView
+from models.hosting import SEARCH_REFUSED, HostedView
 from services import templates
 from services.citations import CitationFilter
 from services.ports import (
@@ -102,33 +102,66 @@ class Composer:
         began = time.monotonic()
         model = self._model_of(assistant)
         draft.provider, draft.model = model.provider, assistant.model or model.model
-        question = "\n".join(one.message for one in (*merged, chat) if one.message)
         view = self._memory.hosted.view(assistant.id) if model.hosts_memory else HostedView("")
-        passages = () if view.search else tuple(self._memory.index.search(assistant, question, PASSAGES_IN_A_PROMPT))
+        request = self._request(assistant, chat, merged, memory_from, view, keeps=model.hosts_memory)
+        if request.search is None:
+            request = self._with_passages(assistant, request)
         draft.retrieval_ms = ms_since(began)
-        request = ModelRequest(
+        deadline.check()
+        try:
+            yield from self._told(model, request, draft, deadline, began)
+        except ProviderFailed as error:
+            if error.code != SEARCH_REFUSED or draft.text:
+                raise
+            self._memory.hosted.missed(assistant.id)
+            yield from self._told(model, self._with_passages(assistant, request), draft, deadline, began)
+        if not draft.text.strip():
+            raise ProviderFailed("The model gave no answer. Try again.", code="empty_answer")
+
+    def _request(
+        self,
+        assistant: Assistant,
+        chat: Chat,
+        merged: Sequence[Chat],
+        memory_from: str,
+        view: HostedView,
+        *,
+        keeps: bool,
+    ) -> ModelRequest:
+        """Return what to ask, without passages.
+
+        Args:
+            keeps: whether the provider keeps conversations.
+        """
+        return ModelRequest(
             assistant_id=assistant.id,
-            question=question,
+            question="\n".join(one.message for one in (*merged, chat) if one.message),
             instructions=self._instructions(assistant, chat),
-            passages=passages,
             history=self._history(assistant, chat, merged, memory_from),
             model=assistant.model,
             temperature=assistant.temperature,
             max_output_tokens=assistant.max_output_tokens,
             language=assistant.language,
-            conversation_id=chat.conversation_id if model.hosts_memory and assistant.history_turns else "",
+            conversation_id=chat.conversation_id if keeps and assistant.history_turns else "",
             keys=(*(_key(one, answered=False) for one in merged), _key(chat, answered=True)),
             context=view.context,
             search=view.search,
         )
-        deadline.check()
+
+    def _with_passages(self, assistant: Assistant, request: ModelRequest) -> ModelRequest:
+        """Return the request with what our own index finds, in place of the provider's search."""
+        found = self._memory.index.search(assistant, request.question, PASSAGES_IN_A_PROMPT)
+        return replace(request, passages=tuple(found), search=None)
+
+    def _told(
+        self, model: LanguageModel, request: ModelRequest, draft: Draft, deadline: Deadline, began: float
+    ) -> Iterator[TextDelta]:
+        """Yield what the model says; the draft keeps it."""
         for text in self._stream(model, request, draft, deadline):
             if draft.first_token_ms is None:
                 draft.first_token_ms = ms_since(began)
             draft.text += text
             yield TextDelta(text)
-        if not draft.text.strip():
-            raise ProviderFailed("The model gave no answer. Try again.", code="empty_answer")
 
     def _stream(self, model: LanguageModel, request: ModelRequest, draft: Draft, deadline: Deadline) -> Iterator[str]:
         """Yield the text to show; keep sources and usage in the draft."""
@@ -182,9 +215,7 @@ class Composer:
                 return "".join(piece.text for piece in pieces)
         raise Unavailable("The assistant's prompt cannot be read. Upload it again.", code="prompt_missing")
 
-    def _history(
-        self, assistant: Assistant, chat: Chat, merged: Sequence[Chat], memory_from: str
-    ) -> tuple[Turn, ...]:
+    def _history(self, assistant: Assistant, chat: Chat, merged: Sequence[Chat], memory_from: str) -> tuple[Turn, ...]:
         if assistant.history_turns == 0:
             return ()
         limit = assistant.history_turns + len(merged)

@@ -90,16 +90,21 @@ class HostedLibrary:
         builds = {document: build.revision for document, build in self._documents.builds(assistant_id).items()}
         context = hashlib.sha256("\n".join(builds.values()).encode()).hexdigest()[:16] if builds else ""
         search = search_in(shelf, builds)
-        if search is None and builds and known and self._may_nudge(assistant_id):
-            self._nudges.ask(assistant_id)
+        if search is None and builds and known:
+            self._nudge(assistant_id)
         return HostedView(context, search)
 
-    def _may_nudge(self, assistant_id: str) -> bool:
+    def missed(self, assistant_id: str) -> None:
+        """Have it looked at what the provider holds: the vector store is gone, or something in it."""
+        logger.warning("the provider could not search; our own index answers", extra={"assistant_id": assistant_id})
+        self._nudge(assistant_id)
+
+    def _nudge(self, assistant_id: str) -> None:
         with self._lock:
-            due = self._patience.is_due(assistant_id)
-            if due:
-                self._patience.tried(assistant_id)
-            return due
+            if not self._patience.is_due(assistant_id):
+                return
+            self._patience.tried(assistant_id)
+        self._nudges.ask(assistant_id)
 
 
 def search_in(shelf: HostedShelf, builds: dict[str, str]) -> HostedSearch | None:

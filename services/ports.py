@@ -614,6 +614,9 @@ class HostedKnowledge(Protocol):
     def view(self, assistant_id: str) -> HostedView:
         """Return it as of now; without a search while the provider does not hold all of them, or nobody knows."""
 
+    def missed(self, assistant_id: str) -> None:
+        """Take in that the provider could not search where a view had told it to."""
+
 
 class Locator(Protocol):
     """What finds in our own documents what a provider has found in its copies."""

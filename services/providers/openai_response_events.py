@@ -10,6 +10,7 @@ import httpx2
 from models.answers import ToolCall
 from models.chats import Tokens
 from models.errors import ProviderFailed
+from models.hosting import SEARCH_REFUSED
 from services.providers.http_calls import Endpoint
 from services.providers.openai_findings import Findings
 from services.providers.openai_marks import MarkFilter
@@ -32,6 +33,7 @@ _READ = frozenset(
     }
 )
 _CONVERSATION = re.compile(r"conversation|call_id|tool (?:call|output)", re.IGNORECASE)
+_STORE = re.compile(r"vector[ _]?store", re.IGNORECASE)
 _WITHHELD = frozenset({CONTENT_FILTER, "bio_policy", "invalid_prompt", "misalignment_policy_violation"})
 _TOO_FAST = frozenset({"rate_limit_exceeded", "insufficient_quota"})
 
@@ -43,6 +45,18 @@ class ConversationRefused(ProviderFailed):
 def is_about_it(words: str) -> bool:
     """Tell whether a refusal names the conversation, or function calls that it lacks or still has."""
     return _CONVERSATION.search(words) is not None
+
+
+def is_about_store(words: str) -> bool:
+    """Tell whether a refusal names the vector store that was to be searched."""
+    return _STORE.search(words) is not None
+
+
+def search_refused(endpoint: Endpoint) -> ProviderFailed:
+    """Return the error for a vector store that is not there."""
+    return ProviderFailed(
+        f"{endpoint.name} does not find the assistant's documents. Synchronize the assistant.", code=SEARCH_REFUSED
+    )
 
 
 def withheld(endpoint: Endpoint) -> ProviderFailed:
@@ -203,6 +217,8 @@ class ResponseEvents:
             return self._endpoint.refused(429)
         if error.get("code") in _WITHHELD:
             return withheld(self._endpoint)
+        if not self.text and is_about_store(str(error.get("message"))):
+            return search_refused(self._endpoint)
         about_it = not self.text and is_about_it(str(error.get("message")))
         kind = ConversationRefused if about_it else ProviderFailed
         return kind(f"{self._endpoint.name} reported an error within the answer. Try again.")

@@ -25,6 +25,8 @@ from services.providers.openai_response_events import (
     ConversationRefused,
     ResponseEvents,
     is_about_it,
+    is_about_store,
+    search_refused,
     withheld,
 )
 from services.providers.openai_response_input import Carried, carried, included, input_of, tools_of
@@ -128,11 +130,11 @@ class OpenAIResponsesModel:
         return tuple(dict.fromkeys(citation for citation in found if citation is not None))
 
     def _send(self, request: ModelRequest, conversation: Continuation, call: Call) -> httpx2.Response:
-        """Ask in the conversation; return the response whatever its status, but for two refusals.
+        """Ask in the conversation; return the response whatever its status, but for three refusals.
 
         Raises:
             ConversationRefused: the conversation.
-            ProviderFailed: what is asked; code `content_filtered`.
+            ProviderFailed: what is asked; code `content_filtered`. Where to search; code `search_refused`.
         """
         conversation.prepare(call, len(request.rounds))
         response = self._ask(request, conversation, call)
@@ -140,6 +142,9 @@ class OpenAIResponsesModel:
         if response.status_code == 400 and f'"{CONTENT_FILTER}"' in response.text:
             self._endpoint.log(logging.WARNING, "a question was withheld", response.text)
             raise withheld(self._endpoint)
+        if request.search is not None and response.status_code in (400, 404) and is_about_store(response.text):
+            self._endpoint.log(logging.WARNING, "a search was refused", response.text)
+            raise search_refused(self._endpoint)
         if conversation.id is not None and response.status_code in (400, 404, 409) and is_about_it(response.text):
             self._endpoint.log(logging.WARNING, "a conversation was refused", response.text)
             raise ConversationRefused(f"{self._endpoint.name} does not take the conversation. Try again.")

@@ -157,6 +157,9 @@ class NothingHosted:
         """Return that there is nothing."""
         return HostedView("")
 
+    def missed(self, assistant_id: str) -> None:
+        """Take in what cannot happen."""
+
 
 class Engine:
     """One server's engine over a store; several over one store are several servers.

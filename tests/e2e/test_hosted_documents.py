@@ -72,6 +72,22 @@ def test_a_replaced_document_leaves_one_file_the_new_one(place: Place, assistant
     assert file.number == 2
 
 
+def test_answers_go_on_when_the_vector_store_is_gone_and_it_is_made_anew(
+    place: Place, assistant: dict[str, Any]
+) -> None:
+    account = place.openai.account
+    account.delete_store(place.shelf(assistant).store_id)
+    chat = place.api.say(assistant, "How many vacation days?").json()
+    assert "25 vacation days" in chat["response"] and chat["citations"][0]["filename"] == "policy.md"
+    assert not place.openai.asked("responses.create")[-1].body.get("tools")
+    wait_until(lambda: list(place.attached(assistant).values()) == [POLICY])
+    wait_until(lambda: place.shelf(assistant).files[-1].searchable)
+    place.api.say(assistant, "How many vacation days?")
+    assert place.openai.asked("responses.create")[-1].body["tools"]
+    place.sweep(assistant)
+    assert list(place.texts(assistant).values()) == [POLICY]
+
+
 def test_a_deleted_document_leaves_none(place: Place, assistant: dict[str, Any]) -> None:
     (document,) = place.api.get(f"/documents/list?assistant_id={assistant['_id']}").json()
     assert place.api.delete(f"/documents/delete/{document['_id']}").is_success
