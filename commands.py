@@ -10,11 +10,11 @@ import click
 from tqdm import tqdm
 
 from models.users import OPERATOR
-from services.folder import Remark
-from services.import_material import ImportOrder, Progress
-from services.importing import FolderImport, ImportSummary
-from services.importing_assistants import ImportReport
-from services.importing_threads import ThreadsSummary
+from services.importing.assistants import ImportReport
+from services.importing.documents import FolderImport, ImportSummary
+from services.importing.folder import Remark
+from services.importing.material import ImportOrder, Progress
+from services.importing.threads import ThreadsSummary
 from services.registry import Services
 from settings import Settings
 from wiring import build_services

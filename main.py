@@ -1,6 +1,6 @@
 """Start Orquestra: `create_app()` is what a WSGI server calls, `python main.py` serves by itself.
 
-`python main.py --help` lists the commands. `wiring.py` puts the parts together.
+`python main.py --help` lists the commands. `wiring/` puts the parts together.
 """
 
 import atexit

@@ -9,8 +9,8 @@ from repositories.redis.database import PREFIX
 from repositories.redis.jobs import RedisJobs
 from services.callbacks import RESEND_CALLBACK
 from services.embedding import EMBED_DOCUMENT
-from services.hosting_night import CHECK_ASSISTANTS
-from services.hosting_nudges import CHECK_ASSISTANT, SYNC_ASSISTANT
+from services.hosting.night import CHECK_ASSISTANTS
+from services.hosting.nudges import CHECK_ASSISTANT, SYNC_ASSISTANT
 from services.indexing import INDEX_DOCUMENT
 from services.jobs import JobProbe, JobRouter
 from services.nudges import ANSWER_CHAT, SEND_CALLBACK

@@ -1,1 +1,1 @@
-"""Use cases. They know the ports in `services/ports.py` and the models, never Flask or a driver."""
+"""Use cases. They know the ports in `services/ports/` and the models, never Flask or a driver."""

@@ -14,7 +14,7 @@ from models.ids import is_id, new_id
 from models.paging import Listing, Page
 from models.users import Principal
 from services.api_keys import ApiKeys
-from services.hosting_service import HostingService
+from services.hosting.service import HostingService
 from services.news import ConversationNews
 from services.ownership import Ownership
 from services.ports import (

@@ -23,7 +23,7 @@ from models.paging import Listing, Page
 from models.users import Principal
 from services.composing import PROMPT_FILENAME
 from services.drift import DriftCheck
-from services.importing import ImportLimits
+from services.importing.documents import ImportLimits
 from services.indexing import GAVE_UP, INDEXING_FAILED, IndexingService
 from services.knowledge.filenames import safe_filename
 from services.ownership import Ownership

@@ -13,7 +13,7 @@ from models.documents import Document, DocumentStatus, ParsedText, Passage
 from models.errors import Invalid, OrquestraError, Unavailable, UnsupportedFormat
 from models.ids import new_id
 from services.embedding import EmbeddingService
-from services.hosting_documents import HostedDocuments
+from services.hosting.documents import HostedDocuments
 from services.leases import LeaseKeeper
 from services.ports import JobQueue, Parser
 from services.shelf import Shelf

@@ -11,8 +11,8 @@ from services.conversations import ConversationService
 from services.dead_letters import DeadLetterService
 from services.documents import DocumentService
 from services.health import HealthService
-from services.hosting_service import HostingService
-from services.importing_assistants import AssistantImport
+from services.hosting.service import HostingService
+from services.importing.assistants import AssistantImport
 from services.memory import MemoryService
 from services.threads import ThreadService
 from services.viewer import ConversationViewer

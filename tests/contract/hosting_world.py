@@ -17,13 +17,13 @@ from repositories.redis.database import RedisDatabase
 from repositories.redis.hosted_files import RedisFileRegistry
 from repositories.redis.locks import RedisLocks
 from services.documents import DocumentService
-from services.hosting import HostedLibrary, HostingRule, HostingStores
-from services.hosting_documents import HostedDocuments
-from services.hosting_names import build_of, store_name
-from services.hosting_nudges import CHECK_ASSISTANT, SYNC_ASSISTANT, HostingNudges
-from services.hosting_service import HostingService
-from services.hosting_sync import HostingSync
-from services.hosting_uploads import HostedUploads
+from services.hosting.documents import HostedDocuments
+from services.hosting.library import HostedLibrary, HostingRule, HostingStores
+from services.hosting.names import build_of, store_name
+from services.hosting.nudges import CHECK_ASSISTANT, SYNC_ASSISTANT, HostingNudges
+from services.hosting.service import HostingService
+from services.hosting.sync import HostingSync
+from services.hosting.uploads import HostedUploads
 from services.indexing import INDEX_DOCUMENT, IndexingService
 from services.knowledge.fts_index import FtsIndex
 from services.knowledge.parsing import DocumentParser

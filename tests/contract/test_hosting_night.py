@@ -9,9 +9,9 @@ import pytest
 from models.ids import new_id
 from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.limits import RedisRateLimiter
-from services.hosting import HostingRule
-from services.hosting_night import CHECK_ASSISTANTS, HostingNight
-from services.hosting_nudges import CHECK_ASSISTANT, HostingNudges
+from services.hosting.library import HostingRule
+from services.hosting.night import CHECK_ASSISTANTS, HostingNight
+from services.hosting.nudges import CHECK_ASSISTANT, HostingNudges
 from tests.contract.hosting_world import Queue, World, opened_world
 from tests.contract.stores import at_once, make_assistant
 

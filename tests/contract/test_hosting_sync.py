@@ -14,8 +14,8 @@ from models.hosting import SyncReport
 from models.ids import new_id
 from models.users import Principal, Role
 from repositories.embedded_redis import EmbeddedRedis
-from services.hosting_names import build_of, store_name, upload_name
-from services.hosting_nudges import CHECK_ASSISTANT, SYNC_ASSISTANT
+from services.hosting.names import build_of, store_name, upload_name
+from services.hosting.nudges import CHECK_ASSISTANT, SYNC_ASSISTANT
 from tests.contract.hosting_world import ADMIN, Server, World, opened_world
 from tests.contract.stores import at_once
 from tests.emulators.provider import DROP, Asked, Fault, FaultRule, Moment, Status

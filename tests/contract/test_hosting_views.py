@@ -19,7 +19,7 @@ import pytest
 from models.documents import DocumentType
 from models.hosting import HostedSearch, HostedShelf
 from repositories.embedded_redis import EmbeddedRedis
-from services.hosting import search_in
+from services.hosting.library import search_in
 from tests.contract.hosting_world import ADMIN, LEASE, Fate, World, opened_world
 from tests.contract.house import Crash
 

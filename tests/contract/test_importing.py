@@ -18,8 +18,8 @@ from models.errors import Invalid, NotFound, Unavailable, UnsupportedFormat
 from models.ids import new_id
 from models.paging import Listing, Page
 from models.users import Principal, Role
-from services.folder import Remark
-from services.importing import FolderImport, ImportLimits, ImportSummary
+from services.importing.documents import FolderImport, ImportLimits, ImportSummary
+from services.importing.folder import Remark
 from tests.contract.house import ADMIN, House
 from tests.contract.stores import Stores
 

@@ -19,9 +19,9 @@ from models.paging import Page
 from models.users import Role
 from services.api_keys import ApiKeys
 from services.assistants import AssistantService
-from services.import_material import ImportOrder
-from services.importing_assistants import AssistantImport, ImportReport
-from services.importing_threads import ThreadsSummary
+from services.importing.assistants import AssistantImport, ImportReport
+from services.importing.material import ImportOrder
+from services.importing.threads import ThreadsSummary
 from services.webhook_secrets import WebhookSecrets
 from tests.contract.engine import chats_of
 from tests.contract.house import PAGE, House

@@ -11,8 +11,8 @@ import pytest
 from models.clock import now
 from models.errors import Invalid
 from models.ids import id_at, is_id, new_id
-from services.exported_assistants import as_it_stands, read_export
-from services.exported_threads import ThreadFile, read_message
+from services.importing.exported_assistants import as_it_stands, read_export
+from services.importing.exported_threads import ThreadFile, read_message
 from services.templates import PromptValues, check, render
 
 _VALUES = PromptValues("Ana", "queryAssistant", date(2026, 11, 21), "Bia")

@@ -4,8 +4,8 @@ import logging
 from datetime import datetime
 
 from models.paging import Page
-from services.hosting import HostingRule
-from services.hosting_nudges import HostingNudges
+from services.hosting.library import HostingRule
+from services.hosting.nudges import HostingNudges
 from services.ports import AssistantRepository, FileRegistry, JobQueue, RateLimiter
 
 logger = logging.getLogger("orquestra.hosting")

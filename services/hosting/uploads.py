@@ -12,9 +12,9 @@ from models.deadline import Deadline
 from models.documents import Document
 from models.errors import Conflict, NotFound, ProviderFailed, Unavailable
 from models.hosting import HostedFile
-from services.hosting import HostingStores
-from services.hosting_names import build_of, store_name, upload_name
-from services.hosting_nudges import HostingNudges
+from services.hosting.library import HostingStores
+from services.hosting.names import build_of, store_name, upload_name
+from services.hosting.nudges import HostingNudges
 
 logger = logging.getLogger("orquestra.hosting")
 

@@ -9,8 +9,8 @@ from models.conversations import QUERY_ASSISTANT, Channel, Conversation
 from models.errors import Unavailable
 from models.ids import id_at
 from models.paging import Page
-from services.exported_threads import ExportedMessage, ThreadFile
-from services.folder import Remark
+from services.importing.exported_threads import ExportedMessage, ThreadFile
+from services.importing.folder import Remark
 from services.ports import ChatRepository, ConversationRepository
 
 _PAGE = 1000

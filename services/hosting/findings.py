@@ -12,9 +12,9 @@ from models.deadline import Deadline
 from models.documents import Document
 from models.errors import NotFound
 from models.hosting import FoundFile, HostedFile, HostedShelf
-from services.hosting import HostingRule, HostingStores
-from services.hosting_names import build_of
-from services.hosting_uploads import PROCESSED, REFUSED
+from services.hosting.library import HostingRule, HostingStores
+from services.hosting.names import build_of
+from services.hosting.uploads import PROCESSED, REFUSED
 
 
 @dataclass(frozen=True)

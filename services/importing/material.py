@@ -9,9 +9,9 @@ from typing import Any
 
 from models.documents import DocumentType
 from models.errors import Invalid
-from services.exported_assistants import ExportedAssistant, read_export
-from services.exported_threads import ThreadFile, storable
-from services.folder import FolderFile, Remark, Survey, survey
+from services.importing.exported_assistants import ExportedAssistant, read_export
+from services.importing.exported_threads import ThreadFile, storable
+from services.importing.folder import FolderFile, Remark, Survey, survey
 from services.knowledge.filenames import safe_filename
 
 _LONGEST_NAME = 200

@@ -15,7 +15,7 @@ from models.documents import Document, DocumentStatus, DocumentType, ListedDocum
 from models.errors import NotFound, OrquestraError, UnsupportedFormat
 from models.paging import Listing, Page
 from models.users import Principal
-from services.folder import FolderFile, Remark, Survey, survey
+from services.importing.folder import FolderFile, Remark, Survey, survey
 
 _LOOK_SECONDS = 0.1
 _PAGE = 1000

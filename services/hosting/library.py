@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from models.assistants import Assistant
 from models.errors import Unavailable
 from models.hosting import HostedSearch, HostedShelf, HostedView
-from services.hosting_nudges import HostingNudges
+from services.hosting.nudges import HostingNudges
 from services.patience import Patience
 from services.ports import (
     AssistantRepository,

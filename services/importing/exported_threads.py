@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from models.clock import now
 from models.errors import Invalid
-from services.folder import Remark
+from services.importing.folder import Remark
 
 _LONGEST_LINE = 8 * 2**20
 _LONGEST_ID = 256

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import Invalid
-from services.exported_threads import storable
+from services.importing.exported_threads import storable
 
 _LARGEST = 16 * 2**20
 _LONGEST_NAME = 200

@@ -11,10 +11,10 @@ from models.users import OPERATOR
 from services.assistants import AssistantService
 from services.composing import PROMPT_FILENAME
 from services.documents import DocumentService
-from services.folder import FolderFile
-from services.import_material import ImportOrder, Material, Progress, read_material
-from services.importing import FolderImport, ImportSummary
-from services.importing_threads import ThreadImport, ThreadsSummary
+from services.importing.documents import FolderImport, ImportSummary
+from services.importing.folder import FolderFile
+from services.importing.material import ImportOrder, Material, Progress, read_material
+from services.importing.threads import ThreadImport, ThreadsSummary
 from services.ports import ChatRepository, ConversationRepository, UserRepository
 
 _INSTRUCTIONS = "instructions"

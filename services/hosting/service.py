@@ -5,9 +5,9 @@ import time
 from models.deadline import Deadline
 from models.hosting import SyncReport
 from models.users import Principal
-from services.hosting import HostingRule, HostingStores
-from services.hosting_findings import Findings, look
-from services.hosting_nudges import HostingNudges
+from services.hosting.findings import Findings, look
+from services.hosting.library import HostingRule, HostingStores
+from services.hosting.nudges import HostingNudges
 from services.ownership import Ownership
 
 _SURVEY_SECONDS = 30.0

@@ -4,10 +4,10 @@ import logging
 
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
-from services.hosting import HostingRule, HostingStores
-from services.hosting_nudges import HostingNudges
-from services.hosting_run import SyncRun
-from services.hosting_uploads import UNSUPPORTED, HostedUploads
+from services.hosting.library import HostingRule, HostingStores
+from services.hosting.nudges import HostingNudges
+from services.hosting.run import SyncRun
+from services.hosting.uploads import UNSUPPORTED, HostedUploads
 
 logger = logging.getLogger("orquestra.hosting")
 

@@ -9,9 +9,9 @@ from models.deadline import Deadline
 from models.documents import Document
 from models.errors import NotFound, OrquestraError, ProviderFailed
 from models.hosting import HostedFile, HostedShelf
-from services.hosting import HostingRule, HostingStores
-from services.hosting_findings import Findings, look, may_become_current
-from services.hosting_uploads import TEXT_MISSING, UNSUPPORTED, HostedUploads
+from services.hosting.findings import Findings, look, may_become_current
+from services.hosting.library import HostingRule, HostingStores
+from services.hosting.uploads import TEXT_MISSING, UNSUPPORTED, HostedUploads
 
 logger = logging.getLogger("orquestra.hosting")
 

@@ -1,0 +1,1 @@
+"""What the commands of `commands.py` bring in: folders of documents, and assistants exported from elsewhere."""

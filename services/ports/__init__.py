@@ -1,0 +1,63 @@
+"""The Protocols that the services need from the outside world. Read this first.
+
+`repositories/` implements the stores, `services/providers/` the models, `services/knowledge/` parsing and retrieval;
+`wiring/` chooses. Every store raises `Unavailable` when its server cannot be reached, and nothing of its driver's.
+Every port with several implementations has one file in tests/contract/ that all of them pass.
+"""
+
+from services.ports.knowledge import HostedKnowledge, KnowledgeIndex, Locator, Parser
+from services.ports.providers import Embedder, HostedFiles, HostedMemory, LanguageModel, WebhookSender
+from services.ports.shared import (
+    Destinations,
+    EventBus,
+    FileRegistry,
+    JobQueue,
+    Locks,
+    Probe,
+    RateLimiter,
+    SessionRepository,
+    Subscription,
+    ThreadRegistry,
+)
+from services.ports.stores import (
+    AssistantRepository,
+    ChatRepository,
+    ConversationRepository,
+    DeadLetterRepository,
+    DocumentFiles,
+    DocumentRepository,
+    PassageRepository,
+    UserRepository,
+    VectorRepository,
+)
+
+__all__ = [
+    "AssistantRepository",
+    "ChatRepository",
+    "ConversationRepository",
+    "DeadLetterRepository",
+    "Destinations",
+    "DocumentFiles",
+    "DocumentRepository",
+    "Embedder",
+    "EventBus",
+    "FileRegistry",
+    "HostedFiles",
+    "HostedKnowledge",
+    "HostedMemory",
+    "JobQueue",
+    "KnowledgeIndex",
+    "LanguageModel",
+    "Locator",
+    "Locks",
+    "Parser",
+    "PassageRepository",
+    "Probe",
+    "RateLimiter",
+    "SessionRepository",
+    "Subscription",
+    "ThreadRegistry",
+    "UserRepository",
+    "VectorRepository",
+    "WebhookSender",
+]

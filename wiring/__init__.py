@@ -1,0 +1,114 @@
+"""Put Orquestra together: the only place that names concrete classes, beside `stores.py` and `queues.py`."""
+
+from queues import open_queues
+from repositories.redis.limits import RedisRateLimiter
+from repositories.redis.locks import RedisLocks
+from repositories.redis.sessions import RedisSessionRepository
+from services.api_keys import ApiKeys
+from services.assistants import AssistantBelongings, AssistantService
+from services.auth import AuthService
+from services.chats import ChatService
+from services.composing import Composer, Memory
+from services.dead_letters import DeadLetterService
+from services.health import HealthService
+from services.importing.assistants import AssistantImport
+from services.locating import PassageLocator
+from services.memory import MemoryService
+from services.ports import Probe
+from services.providers.jwt_tokens import JwtTokens
+from services.providers.openai_responses import OpenAIResponsesModel
+from services.registry import Services
+from services.threads import ThreadService
+from services.viewer import ConversationViewer
+from services.webhook_secrets import WebhookSecrets
+from settings import Settings
+from stores import open_stores, repositories_of
+from wiring.accounts import auth_policy, jwt_secret
+from wiring.conversing import build_conversing
+from wiring.hosting import build_hosting, build_thread_registry
+from wiring.knowledge import build_files, build_knowledge
+from wiring.providers import build_models
+from wiring.work import start_work
+
+__all__ = ["build_services", "jwt_secret"]
+
+
+def build_services(settings: Settings) -> Services:
+    """Open the stores, wire every service and start the work in the background."""
+    stores = open_stores(settings)
+    held, queues = repositories_of(stores.database), open_queues(settings, stores.redis_url)
+    limiter, secret = RedisRateLimiter(stores.redis), jwt_secret(settings)
+    files = build_files(settings)
+    hosting = build_hosting(settings, held, stores, files, queues)
+    knowledge = build_knowledge(settings, held, files, RedisLocks(stores.redis), queues.jobs, hosting.documents)
+    locator = PassageLocator(held.documents, held.passages)
+    registry = build_thread_registry(settings, stores, queues)
+    models, provider = build_models(settings, registry, locator), settings.effective_language_model
+    threads = ThreadService(
+        held.assistants, held.chats, registry, queues.jobs, OpenAIResponsesModel.provider, models.hosted
+    )
+    memory = Memory(held.chats, held.documents, held.passages, knowledge.index, hosting.library)
+    composer = Composer(memory, models.by_name, provider, settings.history_tokens)
+    letters = DeadLetterService(held.dead_letters, queues.jobs)
+    conversing = build_conversing(settings, held, stores, composer, letters, queues.jobs)
+    answering, news = conversing.answering, conversing.news
+    belongings = AssistantBelongings(
+        held.conversations,
+        held.chats,
+        held.documents,
+        held.passages,
+        held.vectors,
+        files,
+        knowledge.index,
+        news,
+        threads,
+        hosting.service,
+    )
+    probes: dict[str, Probe] = {
+        "store": stores.database,
+        "redis": stores.redis,
+        "documents": files,
+        "jobs": queues.probe,
+    }
+    if settings.redis_files_url:
+        probes["redis_files"] = stores.files_redis
+    assistants = AssistantService(
+        held.assistants,
+        held.users,
+        belongings,
+        ApiKeys(secret),
+        WebhookSecrets(secret),
+        limiter,
+        frozenset(models.by_name),
+        settings.messages_per_minute,
+    )
+    upkeep = start_work(settings, knowledge, hosting, conversing, threads, letters, queues)
+
+    def close() -> None:
+        for one in upkeep:
+            one.close()
+        answering.close()
+        queues.close()
+        conversing.leases.close()
+        knowledge.leases.close()
+        knowledge.index.close()
+        stores.close()
+
+    return Services(
+        auth=AuthService(
+            held.users, RedisSessionRepository(stores.redis), limiter, JwtTokens(secret), auth_policy(settings)
+        ),
+        assistants=assistants,
+        documents=knowledge.documents,
+        hosting=hosting.service,
+        imports=AssistantImport(held.users, assistants, knowledge.documents, held.conversations, held.chats),
+        conversations=answering,
+        callbacks=conversing.callbacks,
+        chats=ChatService(held.assistants, held.conversations, held.chats, answering, news),
+        viewer=ConversationViewer(held.assistants, held.conversations, held.chats, news, threads),
+        threads=threads,
+        memory=MemoryService(held.conversations, held.chats),
+        dead_letters=letters,
+        health=HealthService(probes, provider, models.by_name[provider].model),
+        close=close,
+    )

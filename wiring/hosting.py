@@ -1,0 +1,76 @@
+"""What a provider keeps for us: documents and conversations."""
+
+from dataclasses import dataclass
+
+from queues import Queues
+from repositories.document_files import LocalDocumentFiles
+from repositories.redis.hosted_files import RedisFileRegistry
+from repositories.redis.limits import RedisRateLimiter
+from repositories.redis.locks import RedisLocks
+from repositories.redis.threads import RedisThreads
+from repositories.s3_document_files import S3DocumentFiles
+from services.hosting.documents import HostedDocuments
+from services.hosting.library import HostedLibrary, HostingRule, HostingStores
+from services.hosting.night import HostingNight
+from services.hosting.nudges import HostingNudges
+from services.hosting.service import HostingService
+from services.hosting.sync import HostingSync
+from services.hosting.uploads import HostedUploads
+from services.ownership import Ownership
+from services.providers.openai_chat import build_client
+from services.providers.openai_files import OpenAIFiles
+from services.providers.openai_responses import OpenAIResponsesModel
+from settings import Settings
+from stores import Repositories, Stores
+
+_CONNECTIONS = 8
+_MARGIN = 30.0
+"""How many seconds longer than answers may last a provider keeps what is no longer current: clocks differ."""
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """Everything that keeps documents at a provider.
+
+    Attributes:
+        documents, sync, night: None when no provider that is configured holds any.
+    """
+
+    library: HostedLibrary
+    service: HostingService
+    documents: HostedDocuments | None = None
+    sync: HostingSync | None = None
+    night: HostingNight | None = None
+
+
+def build_hosting(
+    settings: Settings,
+    held: Repositories,
+    stores: Stores,
+    files: LocalDocumentFiles | S3DocumentFiles,
+    queues: Queues,
+) -> Hosting:
+    """Wire the documents that a provider holds."""
+    registry, nudges = RedisFileRegistry(stores.files_redis), HostingNudges(queues.jobs)
+    grace = settings.answer_deadline_seconds + _MARGIN
+    rule = HostingRule((OpenAIResponsesModel.provider,), settings.effective_language_model, grace)
+    library, ownership = HostedLibrary(registry, held.documents, nudges), Ownership(held.assistants)
+    if not (settings.openai_api_key or settings.openai_base_url):
+        return Hosting(library, HostingService(ownership, None, rule, nudges))
+    client = build_client(settings.openai_api_key, settings.openai_base_url, connections=_CONNECTIONS)
+    locks, limiter = RedisLocks(stores.redis), RedisRateLimiter(stores.redis)
+    places = HostingStores(OpenAIFiles(client), registry, held.assistants, held.documents, files, locks)
+    uploads = HostedUploads(places, nudges)
+    return Hosting(
+        library,
+        HostingService(ownership, places, rule, nudges),
+        HostedDocuments(places, rule, uploads, nudges),
+        HostingSync(places, rule, uploads, nudges),
+        HostingNight(held.assistants, registry, rule, nudges, queues.jobs, limiter, queues.store),
+    )
+
+
+def build_thread_registry(settings: Settings, stores: Stores, queues: Queues) -> RedisThreads:
+    """Return where it is known which conversation at a provider continues which of ours."""
+    busy = settings.answer_deadline_seconds + _MARGIN
+    return RedisThreads(stores.redis, queues.store, busy_seconds=busy)
