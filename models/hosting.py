@@ -20,6 +20,7 @@ class HostedFile:
         file_id: the provider's own id; "" until the upload was seen to succeed.
         searchable: the provider has processed it, and finds it from then on.
         retired_at: since when no answer begins to use it; answers that began earlier may, for as long as they last.
+        removed: it was deleted at the provider, whose searches may find it a while longer.
             What is retired stays so: the same text, should it be needed again, becomes a new file.
     """
 
@@ -30,6 +31,7 @@ class HostedFile:
     file_id: str = ""
     searchable: bool = False
     retired_at: datetime | None = None
+    removed: bool = False
 
 
 @dataclass(frozen=True)

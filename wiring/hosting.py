@@ -24,6 +24,7 @@ from settings import Settings
 from stores import Repositories, Stores
 
 _CONNECTIONS = 8
+_LINGER = 300.0
 _MARGIN = 30.0
 """How many seconds longer than answers may last a provider keeps what is no longer current: clocks differ."""
 
@@ -53,7 +54,7 @@ def build_hosting(
     """Wire the documents that a provider holds."""
     registry, nudges = RedisFileRegistry(stores.files_redis), HostingNudges(queues.jobs)
     grace = settings.answer_deadline_seconds + _MARGIN
-    rule = HostingRule((OpenAIResponsesModel.provider,), settings.effective_language_model, grace)
+    rule = HostingRule((OpenAIResponsesModel.provider,), settings.effective_language_model, grace, _LINGER)
     library, ownership = HostedLibrary(registry, held.documents, nudges), Ownership(held.assistants)
     if not (settings.openai_api_key or settings.openai_base_url):
         return Hosting(library, HostingService(ownership, None, rule, nudges))

@@ -50,6 +50,7 @@ _NOTE_UPLOAD = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held then return '' end
 local file = cjson.decode(held)
+if file.removed then return '' end
 if file.file_id == '' then
     file.file_id = ARGV[2]
     redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(file))

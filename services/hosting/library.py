@@ -53,11 +53,14 @@ class HostingRule:
         providers: names of the providers of answers that search in documents themselves.
         default_provider: of assistants that name none.
         grace: seconds that a retired file stays: longer than any answer lasts.
+        linger: seconds that it is registered after that, and so kept out of searches: OpenAI says of deletions that they
+            take effect in time.
     """
 
     providers: Collection[str]
     default_provider: str
     grace: float
+    linger: float = 0.0
 
     def wants(self, assistant: Assistant | None) -> bool:
         """Tell whether an assistant's documents are to be there."""

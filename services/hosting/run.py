@@ -37,7 +37,7 @@ class SyncRun:
         self._assistant_id = assistant_id
         self._exists = stores.assistants.get(assistant_id) is not None
         self._full = full or not self._exists
-        self._grace = rule.grace if self._exists else 0.0
+        self._grace, self._linger = (rule.grace, rule.linger) if self._exists else (0.0, 0.0)
         self.progress = 0
         self.complete = False
 
@@ -58,8 +58,8 @@ class SyncRun:
         elif not found.wanted and (self._full or found.before != HostedShelf()):
             self._clear(deadline)
         self.complete = True
-        waits = [self._wait(file) for file in self._registry.shelf(self._assistant_id).files if file.retired_at]
-        return min(waits, default=None)
+        left = [file for file in self._registry.shelf(self._assistant_id).files if file.retired_at is not None]
+        return min((self._wait(file, self._linger if file.removed else 0.0) for file in left), default=None)
 
     def _drop_strangers(self, found: Findings, deadline: Deadline) -> None:
         """Take out what is not registered, before a number is given that one of these may have."""
@@ -94,22 +94,29 @@ class SyncRun:
             self.progress += 1
 
     def _remove(self, deadline: Deadline) -> None:
-        """Remove what was retired long enough ago."""
+        """Remove what was retired long enough ago, and forget what was removed long enough ago."""
         shelf = self._registry.shelf(self._assistant_id)
         for file in shelf.files:
             if file.retired_at is None or self._wait(file) > 0:
                 continue
-            uploads = [file.file_id] if file.file_id else self._lost_uploads(file, deadline)
-            for file_id in uploads:
-                if shelf.store_id:
-                    self._provider.detach(shelf.store_id, file_id, deadline)
-                self._provider.delete_file(file_id, deadline)
-            self._registry.unregister(self._assistant_id, file.number)
-            self.progress += 1
+            if not file.removed:
+                self._take_away(file, shelf.store_id, deadline)
+            if not self._wait(file, self._linger):
+                self._registry.unregister(self._assistant_id, file.number)
+                self.progress += 1
 
-    def _wait(self, file: HostedFile) -> float:
-        """Return the seconds until an answer that uses a retired file has certainly ended."""
-        ended = (file.retired_at or now()) + timedelta(seconds=self._grace)
+    def _take_away(self, file: HostedFile, store_id: str, deadline: Deadline) -> None:
+        uploads = [file.file_id] if file.file_id else self._lost_uploads(file, deadline)
+        for file_id in uploads:
+            if store_id:
+                self._provider.detach(store_id, file_id, deadline)
+            self._provider.delete_file(file_id, deadline)
+        self._registry.change(self._assistant_id, file.number, {"removed": True})
+        self.progress += 1
+
+    def _wait(self, file: HostedFile, more: float = 0.0) -> float:
+        """Return the seconds until an answer that uses a retired file has certainly ended, and some more."""
+        ended = (file.retired_at or now()) + timedelta(seconds=self._grace + more)
         return max(0.0, (ended - now()).total_seconds())
 
     def _lost_uploads(self, file: HostedFile, deadline: Deadline) -> Sequence[str]:

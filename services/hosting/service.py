@@ -84,7 +84,7 @@ class HostingService:
         return SyncReport(
             hosted=found.wanted,
             missing=tuple(document.filename for document in missing if document is not None),
-            outdated=tuple(file.filename for file in found.shelf.files if not found.is_current(file)),
+            outdated=tuple(file.filename for file in found.shelf.files if not (file.removed or found.is_current(file))),
             unregistered=tuple(found.strangers),
             in_order=len(found.builds) - len(missing),
         )

@@ -129,7 +129,7 @@ class World:
     """An assistant, the stores and the provider.
 
     Attributes:
-        grace: of the servers that are made from now on.
+        grace, linger: of the servers that are made from now on.
         watch: what the servers that are made from now on have before their ports.
     """
 
@@ -140,7 +140,7 @@ class World:
         self.index = FtsIndex(folder / "index", stores.documents, stores.passages)
         self.client = build_client("sk-test-0123456789abcdef", openai.base_url, 8)
         self.parser = DocumentParser()
-        self.grace = 0.0
+        self.grace, self.linger = 0.0, 0.0
         self.watch: Callable[[Any], Any] = lambda port: port
         self.assistant = make_assistant(provider="openai")
         stores.assistants.add(self.assistant)
@@ -154,7 +154,7 @@ class World:
         held = replace(self.stores, documents=self.watch(self.stores.documents))
         locks, nudges = RedisLocks(self.redis), HostingNudges(queue)
         places = HostingStores(files, registry, held.assistants, held.documents, self.texts, locks)
-        rule = HostingRule(("openai",), "offline", self.grace)
+        rule = HostingRule(("openai",), "offline", self.grace, self.linger)
         uploads = HostedUploads(places, nudges)
         hosted = HostedDocuments(places, rule, uploads, nudges)
         library = Library(held.assistants, held.documents, held.passages, held.vectors, self.texts, self.index, locks)

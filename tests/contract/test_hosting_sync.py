@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
 
+from models.clock import now
 from models.deadline import Deadline
 from models.documents import DocumentStatus, DocumentType
 from models.errors import NotFound, ProviderFailed
@@ -283,6 +285,28 @@ def test_the_text_of_an_attempt_that_failed_goes(world: World) -> None:
     assert server.queue.waiting == [(SYNC_ASSISTANT, world.assistant.id)]
     server.hosted.removed(current)
     assert all(file.retired_at is not None for file in world.shelf().files)
+
+
+def test_what_was_removed_is_kept_out_of_searches_for_a_while(world: World) -> None:
+    """A deletion may take effect late at the provider."""
+    world.add("Only text.")
+    world.registry.change(world.assistant.id, 1, {"retired_at": now()})
+    world.linger = 3600.0
+    server = world.server()
+    server.sync.sync(world.assistant.id)
+    old, new = world.shelf().files
+    assert (old.removed, new.removed) == (True, False)
+    assert set(world.openai.account.files) == {new.file_id}
+    search = server.library.view(world.assistant.id).search
+    assert search is not None and search.without == (old.number,)
+    assert world.registry.note_upload(world.assistant.id, old.number, "file-late") == ""
+    assert _survey(world).outdated == ()
+    asked = len(world.openai.asked("files.delete"))
+    server.sync.sync(world.assistant.id)
+    assert len(world.openai.asked("files.delete")) == asked, "once is enough"
+    world.registry.change(world.assistant.id, old.number, {"retired_at": now() - timedelta(hours=2)})
+    server.sync.sync(world.assistant.id)
+    assert world.shelf().files == (new,)
 
 
 def test_strangers_go_before_a_number_is_given_that_one_of_them_has(world: World) -> None:
