@@ -1,5 +1,6 @@
 """The commands that import: `import-folder` and `import-assistant`."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -93,6 +94,7 @@ def _refuse_what_has_no_effect(order: ImportOrder) -> None:
 def _services(load_settings: Callable[[], Settings]) -> Iterator[Services]:
     """Give the services of the stores that the settings name; this process does jobs as well."""
     settings = load_settings()
+    logging.getLogger("dramatiq").setLevel(logging.WARNING)  # else its workers' starts and ends stand around the bar
     services = build_services(replace(settings, job_threads=max(1, settings.job_threads)))
     with closing(services):
         yield services

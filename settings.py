@@ -161,7 +161,9 @@ class Settings:
     )
     answer_deadline_seconds: float = _setting("120", _seconds, "after this an answer is too late (504)")
     history_tokens: int = _setting(
-        "4000", _integer(0, 1_000_000), "earlier turns a model sees at most, in estimated tokens"
+        "4000",
+        _integer(0, 1_000_000),
+        "earlier turns a model sees at most, in estimated tokens; of `openai`: with which a conversation there begins",
     )
     aws_access_key_id: str = _setting("", str, "key of S3; empty: boto3's own chain (profile, role ...)", secret=True)
     aws_secret_access_key: str = _setting("", str, "its secret", secret=True)

@@ -106,6 +106,7 @@ class SyncReport:
         outdated: filenames of files that are there, or registered, and not current.
         unregistered: the provider's ids of files of this assistant that the registry does not know.
         in_order: how many documents are there as they should be.
+        found: what differed before it was mended; None where nobody waited for that.
     """
 
     hosted: bool
@@ -113,3 +114,4 @@ class SyncReport:
     outdated: tuple[str, ...] = ()
     unregistered: tuple[str, ...] = ()
     in_order: int = 0
+    found: "SyncReport | None" = None

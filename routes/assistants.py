@@ -9,7 +9,7 @@ from models.hosting import SyncReport
 from routes.access import caller, services, signed_in
 from routes.paging import page_headers
 from routes.parsing import Blueprint
-from routes.room import in_room
+from routes.room import in_room, new_deadline
 from routes.schemas.assistants import (
     AssistantChangesSchema,
     AssistantSchema,
@@ -18,7 +18,7 @@ from routes.schemas.assistants import (
     RotationSchema,
 )
 from routes.schemas.base import PageQuery
-from routes.schemas.hosting import SyncQuery, SyncReportSchema
+from routes.schemas.hosting import SynchronizedSchema, SyncQuery
 
 blueprint = Blueprint("assistants", __name__, url_prefix="/assistants", description="Assistants and their API keys")
 
@@ -93,11 +93,11 @@ def _waits(query: dict[str, bool], *_: Any, **__: Any) -> bool:
 @blueprint.post("/sync/<assistant_id>")
 @signed_in
 @blueprint.arguments(SyncQuery, location="query")
-@blueprint.response(200, SyncReportSchema)
+@blueprint.response(200, SynchronizedSchema)
 @in_room(when=_waits)
 def sync(query: dict[str, bool], assistant_id: str) -> SyncReport:
     """Tell what differs between the documents and what the provider holds, and have it mended."""
-    return services().hosting.survey(caller(), assistant_id, wait=query["wait"])
+    return services().hosting.survey(caller(), assistant_id, new_deadline(), wait=query["wait"])
 
 
 @blueprint.post("/flushThreads/<assistant_id>")

@@ -13,7 +13,8 @@ from services.knowledge.charsets import decode
 from services.shelf import Shelf
 
 _EXTENSIONS = ("md", "txt")
-_MOST_CHARACTERS = 100_000
+MOST_CHARACTERS = 100_000
+"""The longest prompt."""
 
 
 class PromptShelf:
@@ -75,7 +76,7 @@ def _read(name: str, content: bytes) -> str:
     text = decode(content)
     if not text.strip():
         raise Invalid("The prompt has no text. Upload one that has, or delete the document.", code="empty_document")
-    if len(text) > _MOST_CHARACTERS:
-        raise TooLarge(f"A prompt has at most {_MOST_CHARACTERS} characters: it goes into every question.")
+    if len(text) > MOST_CHARACTERS:
+        raise TooLarge(f"A prompt has at most {MOST_CHARACTERS} characters: it goes into every question.")
     templates.check(text)
     return text

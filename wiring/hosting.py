@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from queues import Queues
 from repositories.document_files import LocalDocumentFiles
+from repositories.redis.appointments import RedisAppointments
 from repositories.redis.hosted_files import RedisFileRegistry
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
@@ -52,7 +53,8 @@ def build_hosting(
     queues: Queues,
 ) -> Hosting:
     """Wire the documents that a provider holds."""
-    registry, nudges = RedisFileRegistry(stores.files_redis), HostingNudges(queues.jobs)
+    registry = RedisFileRegistry(stores.files_redis)
+    nudges = HostingNudges(queues.jobs, RedisAppointments(stores.redis))
     grace = settings.answer_deadline_seconds + _MARGIN
     rule = HostingRule((OpenAIResponsesModel.provider,), settings.effective_language_model, grace, _LINGER)
     library, ownership = HostedLibrary(registry, held.documents, nudges), Ownership(held.assistants)

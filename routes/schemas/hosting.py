@@ -24,3 +24,13 @@ class SyncReportSchema(Schema):
         fields.String(), metadata={"description": "the provider's ids of files that nobody here knows"}
     )
     in_order = fields.Integer(metadata={"description": "how many documents are there as they should be"})
+
+
+class SynchronizedSchema(SyncReportSchema):
+    """What differs still, and what was found before."""
+
+    found = fields.Nested(
+        SyncReportSchema,
+        allow_none=True,
+        metadata={"description": "with `wait`, what differed before it was mended; else null"},
+    )

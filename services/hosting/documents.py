@@ -15,7 +15,7 @@ from services.hosting.uploads import HostedUploads
 
 logger = logging.getLogger("orquestra.hosting")
 
-_BOUND_SECONDS = 60.0
+_BOUND_SECONDS = 30.0
 _PAUSE_SECONDS = 30.0  # after a failure of the provider; doubled at each further one
 _LONGEST_PAUSE_SECONDS = 600.0
 _SOON = 1.0
@@ -35,7 +35,7 @@ class HostedDocuments:
         self._breaker = Breaker(_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
 
     def host(self, document: Document, build: str, on_progress: Callable[[float], None]) -> None:
-        """Bring the text of a build to the provider and wait, a minute at most, until it is found there.
+        """Bring the text of a build to the provider and wait, half a minute at most, until it is found there.
 
         Args:
             on_progress: gets the share that is done, 0 to 1; what it raises passes through.

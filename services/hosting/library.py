@@ -53,8 +53,7 @@ class HostingRule:
         providers: names of the providers of answers that search in documents themselves.
         default_provider: of assistants that name none.
         grace: seconds that a retired file stays: longer than any answer lasts.
-        linger: seconds that it is registered after that, and so kept out of searches: OpenAI says of deletions that they
-            take effect in time.
+        linger: seconds that it is registered after that, and so kept out of searches: a deletion may take effect late.
     """
 
     providers: Collection[str]

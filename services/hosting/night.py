@@ -57,7 +57,7 @@ class HostingNight:
         at = at or datetime.now().astimezone()
         night = at.date().isoformat()
         if at.hour == _HOUR and self._limiter.hit("hosting-night", f"{self._store}:{night}", 1, _NIGHT_SECONDS) is None:
-            self._jobs.enqueue(CHECK_ASSISTANTS, night)
+            self._jobs.enqueue(CHECK_ASSISTANTS, night)  # if this fails, the nightly check waits for the next night
 
     def ask_for_all(self, night: str) -> None:
         """Do the job `check_assistants`: ask for all that have documents at the provider, or are to have.

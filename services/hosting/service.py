@@ -1,6 +1,7 @@
 """What is asked for about an assistant's documents at a provider: what differs there, and that all of them go."""
 
 import time
+from dataclasses import replace
 
 from models.deadline import Deadline
 from models.hosting import SyncReport
@@ -52,29 +53,34 @@ class HostingService:
             registry.mark_deleted(assistant_id)
             self._nudges.ask(assistant_id, full=True)
 
-    def survey(self, caller: Principal, assistant_id: str, *, wait: bool = False) -> SyncReport:
+    def survey(self, caller: Principal, assistant_id: str, deadline: Deadline, *, wait: bool = False) -> SyncReport:
         """Return the differences found, and ask for a synchronization that leaves nothing unseen.
 
         Args:
-            wait: until nothing differs any more, two minutes at most; then what differs still is returned. Files that
-                only wait for the end of answers that may use them are no difference that it waits for.
+            deadline: its end ends the waiting, too; its cancel all of it.
+            wait: until nothing differs any more, two minutes at most; then what differs still is returned, and what
+                was found before. Files that only wait for the end of answers that may use them are no difference that
+                it waits for.
 
         Raises:
             NotFound: there is no such assistant, or it is somebody else's.
             ProviderFailed, DeadlineExceeded: the provider does not answer.
+            CallCancelled: the deadline was cancelled.
             Unavailable: a store cannot be reached.
         """
         self._ownership.assistant(caller, assistant_id)
         if self._stores is None:
             return SyncReport(hosted=False)
-        found = self._look(self._stores, assistant_id)
+        found = left = self._look(self._stores, assistant_id)
         self._nudges.ask(assistant_id, full=True)
-        until, pause = time.monotonic() + _WAIT_SECONDS, _PAUSES[0]
-        while wait and not _is_settled(found) and time.monotonic() < until:
-            time.sleep(pause)
+        if not wait:
+            return self._report(self._stores, found)
+        until, pause = time.monotonic() + min(_WAIT_SECONDS, deadline.remaining() - _PAUSES[1]), _PAUSES[0]
+        while not _is_settled(left) and time.monotonic() < until:
+            deadline.sleep(pause)
             pause = min(pause * 1.5, _PAUSES[1])
-            found = self._look(self._stores, assistant_id)
-        return self._report(self._stores, found)
+            left = self._look(self._stores, assistant_id)
+        return replace(self._report(self._stores, left), found=self._report(self._stores, found))
 
     def _look(self, stores: HostingStores, assistant_id: str) -> Findings:
         return look(stores, self._rule, assistant_id, Deadline(_SURVEY_SECONDS), everywhere=True)

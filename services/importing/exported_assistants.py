@@ -9,6 +9,7 @@ from typing import Any
 
 from models.errors import Invalid
 from services.importing.exported_threads import storable
+from services.prompts import MOST_CHARACTERS
 
 _LARGEST = 16 * 2**20
 _LONGEST_NAME = 200
@@ -48,6 +49,9 @@ def read_export(path: Path) -> ExportedAssistant:
     if kind != "assistant":
         raise Invalid(f"{path} holds no assistant: its `object` is {kind!r}. Export one assistant to a file.")
     instructions = _text(given, "instructions") or ""
+    prompt = as_it_stands(instructions) if instructions.strip() else ""
+    if len(prompt) > MOST_CHARACTERS:
+        raise Invalid(f"The instructions have more than {MOST_CHARACTERS:,} characters. Shorten them in the file.")
     temperature = given.get("temperature")
     if temperature is not None and (isinstance(temperature, bool) or not isinstance(temperature, int | float)):
         raise _wrong("temperature", "a number")
@@ -55,7 +59,7 @@ def read_export(path: Path) -> ExportedAssistant:
         raise _wrong("temperature", "a number from 0 to 2")
     return ExportedAssistant(
         name=(_text(given, "name") or _text(given, "id") or path.stem)[:_LONGEST_NAME],
-        prompt=as_it_stands(instructions) if instructions.strip() else "",
+        prompt=prompt,
         model=_text(given, "model"),
         temperature=temperature,
         files=_names(given),

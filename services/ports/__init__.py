@@ -8,6 +8,7 @@ Every port with several implementations has one file in tests/contract/ that all
 from services.ports.knowledge import HostedKnowledge, KnowledgeIndex, Locator, Parser
 from services.ports.providers import Embedder, HostedFiles, HostedMemory, LanguageModel, WebhookSender
 from services.ports.shared import (
+    Appointments,
     Destinations,
     EventBus,
     FileRegistry,
@@ -32,6 +33,7 @@ from services.ports.stores import (
 )
 
 __all__ = [
+    "Appointments",
     "AssistantRepository",
     "ChatRepository",
     "ConversationRepository",

@@ -122,6 +122,19 @@ class Locks(Protocol):
         """
 
 
+class Appointments(Protocol):
+    """At most one waiting job for a purpose. What is lost here costs a job too many."""
+
+    def make(self, purpose: str, token: str, delay: float) -> bool:
+        """Appoint a job, due in so many seconds; False if another one is appointed for no later time.
+
+        Otherwise the token's job takes the place of a later one.
+        """
+
+    def keep(self, purpose: str, token: str) -> bool:
+        """Begin a job, which ends its appointment; False if another one is appointed in its place."""
+
+
 class EventBus(Protocol):
     """News between servers, for whoever listens now; nothing is kept."""
 

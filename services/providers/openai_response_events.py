@@ -113,7 +113,7 @@ class ResponseEvents:
             event = json.loads(data)
             return self._read(event.get("type") or name.decode(), event)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            self._endpoint.log(logging.ERROR, "an event of another protocol", data)
+            self._endpoint.log(logging.ERROR, "an event of another protocol", f"{name!r}, {len(data)} bytes")
             raise self._endpoint.unreadable() from error
 
     def check(self) -> None:
@@ -212,7 +212,9 @@ class ResponseEvents:
         return rest
 
     def _failed(self, error: dict[str, Any], event: dict[str, Any]) -> ProviderFailed:
-        self._endpoint.log(logging.ERROR, "an error within the answer", json.dumps(event, ensure_ascii=False))
+        response = event.get("response") or {}  # it holds the prompt and the passages too: they are not for the log
+        reason = {"id": response.get("id"), "error": error, "incomplete": response.get("incomplete_details")}
+        self._endpoint.log(logging.ERROR, "an error within the answer", json.dumps(reason, ensure_ascii=False))
         if error.get("code") in _TOO_FAST:
             return self._endpoint.refused(429)
         if error.get("code") in _WITHHELD:

@@ -77,8 +77,20 @@ class Fated:
         return fated
 
 
+class Welcome:
+    """Implement `Appointments`: every job is welcome. tests/contract/test_appointments.py has those that are not."""
+
+    def make(self, purpose: str, token: str, delay: float) -> bool:
+        """Appoint the job."""
+        return True
+
+    def keep(self, purpose: str, token: str) -> bool:
+        """Begin the job."""
+        return True
+
+
 class Queue:
-    """Implement `JobQueue`: jobs wait until a test runs them, whatever their delay."""
+    """Implement `JobQueue`: jobs wait until a test runs them, whatever their delay and their token."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[str, str]] = []
@@ -86,7 +98,7 @@ class Queue:
 
     def enqueue(self, job: str, argument: str, delay: float = 0.0) -> None:
         """Keep the job."""
-        self.waiting.append((job, argument))
+        self.waiting.append((job, argument.partition(":")[0]))
         self.delays.append(delay)
 
 
@@ -152,7 +164,7 @@ class World:
         files: Any = Fated(self.watch(OpenAIFiles(self.client)), fate)
         registry: Any = Fated(self.watch(self.registry), fate, writes)
         held = replace(self.stores, documents=self.watch(self.stores.documents))
-        locks, nudges = RedisLocks(self.redis), HostingNudges(queue)
+        locks, nudges = RedisLocks(self.redis), HostingNudges(queue, Welcome())
         places = HostingStores(files, registry, held.assistants, held.documents, self.texts, locks)
         rule = HostingRule(("openai",), "offline", self.grace, self.linger)
         uploads = HostedUploads(places, nudges)

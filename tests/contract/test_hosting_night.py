@@ -12,7 +12,7 @@ from repositories.redis.limits import RedisRateLimiter
 from services.hosting.library import HostingRule
 from services.hosting.night import CHECK_ASSISTANTS, HostingNight
 from services.hosting.nudges import CHECK_ASSISTANT, HostingNudges
-from tests.contract.hosting_world import Queue, World, opened_world
+from tests.contract.hosting_world import Queue, Welcome, World, opened_world
 from tests.contract.stores import at_once, make_assistant
 
 THREE = datetime(2026, 11, 22, 3, 4).astimezone()
@@ -27,7 +27,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def _night(world: World, queue: Queue, store: str = "here") -> HostingNight:
     limiter, rule = RedisRateLimiter(world.redis), HostingRule(("openai",), "offline", 0.0)
-    return HostingNight(world.stores.assistants, world.registry, rule, HostingNudges(queue), queue, limiter, store)
+    return HostingNight(
+        world.stores.assistants, world.registry, rule, HostingNudges(queue, Welcome()), queue, limiter, store
+    )
 
 
 def test_one_server_begins_each_night(world: World) -> None:

@@ -57,7 +57,7 @@ def _up(world: World) -> None:
 
 
 def _survey(world: World) -> SyncReport:
-    return world.server().service.survey(ADMIN, world.assistant.id)
+    return world.server().service.survey(ADMIN, world.assistant.id, _deadline())
 
 
 def test_names_tell_the_assistant_and_the_build() -> None:
@@ -386,7 +386,7 @@ def test_the_survey_tells_what_differs_and_has_it_mended(world: World) -> None:
     server.indexing.index(added.id)
     world.use("openai")
     server.queue.waiting.clear()
-    report = server.service.survey(ADMIN, world.assistant.id)
+    report = server.service.survey(ADMIN, world.assistant.id, _deadline())
     assert report == SyncReport(hosted=True, missing=("a.md",), outdated=("b.md",), in_order=1)
     assert server.queue.waiting == [(CHECK_ASSISTANT, world.assistant.id)]
     world.use("offline")
@@ -401,9 +401,9 @@ def test_the_survey_waits_until_all_is_in_order(world: World) -> None:
     server = world.server()
     mending = Thread(target=_mend_soon, args=(server.run, server.queue.waiting))
     mending.start()
-    report = server.service.survey(ADMIN, world.assistant.id, wait=True)
+    report = server.service.survey(ADMIN, world.assistant.id, _deadline(), wait=True)
     mending.join()
-    assert report == SyncReport(hosted=True, in_order=1)
+    assert report == SyncReport(hosted=True, in_order=1, found=SyncReport(hosted=True, missing=("a.md",)))
 
 
 def _mend_soon(run: Callable[[], None], waiting: list[tuple[str, str]]) -> None:
@@ -415,7 +415,7 @@ def _mend_soon(run: Callable[[], None], waiting: list[tuple[str, str]]) -> None:
 
 def test_the_survey_is_for_owners_and_says_when_the_provider_fails(world: World) -> None:
     with pytest.raises(NotFound):
-        world.server().service.survey(Principal(new_id(), Role.USER), world.assistant.id)
+        world.server().service.survey(Principal(new_id(), Role.USER), world.assistant.id, _deadline())
     world.add("Only text.")
     _down(world)
     with pytest.raises(ProviderFailed):

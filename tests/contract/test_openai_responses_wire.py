@@ -1,6 +1,7 @@
 """OpenAIResponsesModel against exact events and replies: streams, failures, requests. Not an independent witness."""
 
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -333,3 +334,18 @@ def test_what_is_cited_and_not_in_our_documents_any_more_is_left_out(registry: R
     with scripted(registry, stream(*events), known=False) as peer:
         told = list(peer.model.stream(ModelRequest("a", "q", search=HostedSearch("vs_1", 7)), Deadline(5)))
     assert Sources(()) in told
+
+
+@pytest.mark.parametrize("event", ["failed", "unreadable"])
+def test_no_words_of_a_prompt_or_an_answer_reach_the_log(
+    registry: RedisThreads, caplog: pytest.LogCaptureFixture, event: str
+) -> None:
+    response = {"id": "resp_1", "instructions": "SECRET prompt", "error": {"code": "server_error", "message": "Oops."}}
+    if event == "failed":
+        body = f"event: response.failed\ndata: {json.dumps({'type': 'response.failed', 'response': response})}\n\n"
+    else:
+        body = 'event: response.output_text.delta\ndata: {"text": "SECRET words"}\n\n'
+    with scripted(registry, stream(body.encode())) as peer:
+        peer.code()
+    assert "SECRET" not in caplog.text
+    assert ("resp_1" in caplog.text and "Oops." in caplog.text) == (event == "failed")

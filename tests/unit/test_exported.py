@@ -188,6 +188,7 @@ def test_an_assistant_is_read(tmp_path: Path) -> None:
         {"name": 7},
         {"instructions": ["x"]},
         {"temperature": "hot"},
+        {"instructions": "x" * 100_001},
         {"temperature": 3},
         {"files": "a.pdf"},
         {"files": [{"id": "file-1"}]},
