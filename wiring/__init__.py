@@ -1,11 +1,13 @@
 """Put Orquestra together: the only place that names concrete classes, beside `stores.py` and `queues.py`."""
 
-from queues import open_queues
+from collections.abc import Sequence
+
+from queues import Queues, open_queues
+from repositories.document_files import LocalDocumentFiles
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.sessions import RedisSessionRepository
-from services.api_keys import ApiKeys
-from services.assistants import AssistantBelongings, AssistantService
+from repositories.s3_document_files import S3DocumentFiles
 from services.auth import AuthService
 from services.chats import ChatService
 from services.composing import Composer, Memory
@@ -19,14 +21,15 @@ from services.providers.jwt_tokens import JwtTokens
 from services.providers.openai_responses import OpenAIResponsesModel
 from services.registry import Services
 from services.threads import ThreadService
+from services.upkeep import Upkeep
 from services.viewer import ConversationViewer
-from services.webhook_secrets import WebhookSecrets
 from settings import Settings
-from stores import open_stores, repositories_of
+from stores import Stores, open_stores, repositories_of
 from wiring.accounts import auth_policy, jwt_secret
-from wiring.conversing import build_conversing
+from wiring.assistants import build_assistants
+from wiring.conversing import Conversing, build_conversing
 from wiring.hosting import build_hosting, build_thread_registry
-from wiring.knowledge import build_files, build_knowledge
+from wiring.knowledge import Knowledge, build_files, build_knowledge
 from wiring.providers import build_models
 from wiring.work import start_work
 
@@ -51,49 +54,8 @@ def build_services(settings: Settings) -> Services:
     composer = Composer(memory, models.by_name, provider, settings.history_tokens)
     letters = DeadLetterService(held.dead_letters, queues.jobs)
     conversing = build_conversing(settings, held, stores, composer, letters, queues.jobs)
-    answering, news = conversing.answering, conversing.news
-    belongings = AssistantBelongings(
-        held.conversations,
-        held.chats,
-        held.documents,
-        held.passages,
-        held.vectors,
-        files,
-        knowledge.index,
-        news,
-        threads,
-        hosting.service,
-    )
-    probes: dict[str, Probe] = {
-        "store": stores.database,
-        "redis": stores.redis,
-        "documents": files,
-        "jobs": queues.probe,
-    }
-    if settings.redis_files_url:
-        probes["redis_files"] = stores.files_redis
-    assistants = AssistantService(
-        held.assistants,
-        held.users,
-        belongings,
-        ApiKeys(secret),
-        WebhookSecrets(secret),
-        limiter,
-        frozenset(models.by_name),
-        settings.messages_per_minute,
-    )
+    assistants = build_assistants(settings, held, files, knowledge, conversing, threads, hosting, models, limiter)
     upkeep = start_work(settings, knowledge, hosting, conversing, threads, letters, queues)
-
-    def close() -> None:
-        for one in upkeep:
-            one.close()
-        answering.close()
-        queues.close()
-        conversing.leases.close()
-        knowledge.leases.close()
-        knowledge.index.close()
-        stores.close()
-
     return Services(
         auth=AuthService(
             held.users, RedisSessionRepository(stores.redis), limiter, JwtTokens(secret), auth_policy(settings)
@@ -102,13 +64,42 @@ def build_services(settings: Settings) -> Services:
         documents=knowledge.documents,
         hosting=hosting.service,
         imports=AssistantImport(held.users, assistants, knowledge.documents, held.conversations, held.chats),
-        conversations=answering,
+        conversations=conversing.answering,
         callbacks=conversing.callbacks,
-        chats=ChatService(held.assistants, held.conversations, held.chats, answering, news),
-        viewer=ConversationViewer(held.assistants, held.conversations, held.chats, news, threads),
+        chats=ChatService(held.assistants, held.conversations, held.chats, conversing.answering, conversing.news),
+        viewer=ConversationViewer(held.assistants, held.conversations, held.chats, conversing.news, threads),
         threads=threads,
         memory=MemoryService(held.conversations, held.chats),
         dead_letters=letters,
-        health=HealthService(probes, provider, models.by_name[provider].model),
-        close=close,
+        health=HealthService(_probes(settings, stores, files, queues), provider, models.by_name[provider].model),
+        close=lambda: _close(upkeep, conversing, queues, knowledge, stores),
     )
+
+
+def _probes(
+    settings: Settings, stores: Stores, files: LocalDocumentFiles | S3DocumentFiles, queues: Queues
+) -> dict[str, Probe]:
+    """Return what has to answer before this server is ready."""
+    probes: dict[str, Probe] = {
+        "store": stores.database,
+        "redis": stores.redis,
+        "documents": files,
+        "jobs": queues.probe,
+    }
+    if settings.redis_files_url:
+        probes["redis_files"] = stores.files_redis
+    return probes
+
+
+def _close(
+    upkeep: Sequence[Upkeep], conversing: Conversing, queues: Queues, knowledge: Knowledge, stores: Stores
+) -> None:
+    """End the work in the background, then what it uses."""
+    for one in upkeep:
+        one.close()
+    conversing.answering.close()
+    queues.close()
+    conversing.leases.close()
+    knowledge.leases.close()
+    knowledge.index.close()
+    stores.close()

@@ -1,0 +1,53 @@
+"""Assistants, with all that goes when one is deleted."""
+
+from repositories.document_files import LocalDocumentFiles
+from repositories.s3_document_files import S3DocumentFiles
+from services.api_keys import ApiKeys
+from services.assistants import AssistantBelongings, AssistantService
+from services.ports import RateLimiter
+from services.threads import ThreadService
+from services.webhook_secrets import WebhookSecrets
+from settings import Settings
+from stores import Repositories
+from wiring.accounts import jwt_secret
+from wiring.conversing import Conversing
+from wiring.hosting import Hosting
+from wiring.knowledge import Knowledge
+from wiring.providers import Models
+
+
+def build_assistants(  # noqa: PLR0913  an assistant has something everywhere
+    settings: Settings,
+    held: Repositories,
+    files: LocalDocumentFiles | S3DocumentFiles,
+    knowledge: Knowledge,
+    conversing: Conversing,
+    threads: ThreadService,
+    hosting: Hosting,
+    models: Models,
+    limiter: RateLimiter,
+) -> AssistantService:
+    """Wire assistants."""
+    belongings = AssistantBelongings(
+        held.conversations,
+        held.chats,
+        held.documents,
+        held.passages,
+        held.vectors,
+        files,
+        knowledge.index,
+        conversing.news,
+        threads,
+        hosting.service,
+    )
+    secret = jwt_secret(settings)
+    return AssistantService(
+        held.assistants,
+        held.users,
+        belongings,
+        ApiKeys(secret),
+        WebhookSecrets(secret),
+        limiter,
+        frozenset(models.by_name),
+        settings.messages_per_minute,
+    )
