@@ -90,13 +90,15 @@ class ConversationViewer:
         """Delete a conversation and everything that was said in it.
 
         What a provider keeps of it is written down before, because its chats say what that is; a job deletes it there.
-        The conversation goes before its chats: whoever stores a message then finds it gone, and begins a new one.
+        The chats go first, so that whatever fails can be repeated, and once more behind the conversation: whoever
+        stores a message after that finds it gone, and begins a new one.
 
         Raises:
             Unavailable: nothing was erased, or not all; repeat it.
         """
         conversation = self.get(caller, conversation_id)
         self._threads.forget(conversation.assistant_id, conversation.id)
+        self._chats.delete_of_conversation(conversation.id)
         self._conversations.delete(conversation.id)
         self._chats.delete_of_conversation(conversation.id)
         self._news.deleted(conversation.assistant_id, conversation.id)

@@ -21,6 +21,7 @@ from repositories.redis.threads import RedisThreads
 from services.news import ConversationNews
 from services.threads import DELETE_LEFTOVERS, ThreadService
 from services.viewer import ConversationViewer
+from tests.contract.engine import HeardNews
 from tests.contract.house import Breaking, Crash
 from tests.contract.stores import Stores, make_assistant, make_chat, make_conversation, opened_sqlite
 
@@ -180,6 +181,28 @@ def test_erasing_writes_everything_down_before_anything_is_deleted(world: World)
         viewer.erase(world.owner, conversation)
     assert world.stores.chats.newest(conversation) is not None
     assert world.stores.conversations.get(conversation) is not None
+
+
+@pytest.mark.parametrize("step", ["chats", "conversation"])
+@pytest.mark.parametrize("after", [False, True])
+def test_erasing_that_was_cut_off_leaves_nothing_when_it_is_repeated(world: World, step: str, after: bool) -> None:
+    conversation, stores = world.talk("conv_1"), world.stores
+    news = ConversationNews(HeardNews(), stores.assistants, stores.conversations)
+    chats: Any = stores.chats
+    conversations: Any = stores.conversations
+    if step == "chats":
+        chats = Breaking(chats, "delete_of_conversation", Crash(), after=after)
+    else:
+        conversations = Breaking(conversations, "delete", Crash(), after=after)
+    with pytest.raises(Crash):
+        ConversationViewer(stores.assistants, conversations, chats, news, world.threads).erase(
+            world.owner, conversation
+        )
+    with contextlib.suppress(NotFound):  # it is gone, or has gone now
+        again = ConversationViewer(stores.assistants, stores.conversations, stores.chats, news, world.threads)
+        again.erase(world.owner, conversation)
+    assert stores.conversations.get(conversation) is None
+    assert stores.chats.newest(conversation) is None
 
 
 @pytest.mark.parametrize("method", ["leave", "forget"])
