@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 
 import redis
 
+from repositories.embedded_redis import EmbeddedRedis
+
+KINDS = ("embedded", "server")
 _START_WITHIN = 10.0
 
 
@@ -38,6 +41,17 @@ def redis_server(directory: Path, url: str | None = None) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextlib.contextmanager
+def redis_of(kind: str, directory: Path) -> Iterator[str]:
+    """Run a Redis of this one of the `KINDS`; give its URL."""
+    if kind == "server":
+        with redis_server(directory) as url:
+            yield url
+    else:
+        with EmbeddedRedis(directory) as embedded:
+            yield embedded.url
 
 
 def _valkey() -> str:

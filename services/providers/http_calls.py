@@ -153,6 +153,18 @@ def open_response(
     raise AssertionError("unreachable")
 
 
+def expect_stream(response: httpx2.Response, endpoint: Endpoint) -> None:
+    """Refuse a response that is a page or a document: the address is not that of a streaming model.
+
+    Raises:
+        ProviderFailed: it is one.
+    """
+    kind = response.headers.get("content-type", "")
+    if kind.startswith(("application/json", "text/html")):
+        endpoint.log(logging.ERROR, "no event stream", kind)
+        raise endpoint.unreadable()
+
+
 def read_on(call: Call, response: httpx2.Response, endpoint: Endpoint) -> Generator[bytes]:
     """Yield a response's body as it comes, to its end.
 

@@ -20,7 +20,7 @@ from models.chats import Tokens
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
 from services.prompting import system_text
-from services.providers.http_calls import Endpoint, opened, read_on, sse_events
+from services.providers.http_calls import Endpoint, expect_stream, opened, read_on, sse_events
 from services.providers.http_sockets import Call, make_cuttable
 from services.providers.openai_sending import opening
 
@@ -96,7 +96,7 @@ class OpenAIChatModel:
         call = Call(deadline)
         answer = _Answer(self._endpoint)
         with opened(lambda: self._send(request, call), call, self._endpoint) as response:
-            answer.expect_stream(response)
+            expect_stream(response, self._endpoint)
             events = sse_events(read_on(call, response, self._endpoint))
             for name, data in events:
                 deadline.check()
@@ -173,13 +173,6 @@ class _Answer:
     def complete(self) -> bool:
         """Tell whether the text is complete; the usage may still come."""
         return self.ended or self._finish_reason is not None
-
-    def expect_stream(self, response: httpx2.Response) -> None:
-        """Refuse a response that is a page or a document: the address is not that of a streaming model."""
-        kind = response.headers.get("content-type", "")
-        if kind.startswith(("application/json", "text/html")):
-            self._endpoint.log(logging.ERROR, "no event stream", kind)
-            raise self._endpoint.unreadable()
 
     def take(self, name: bytes, data: bytes) -> str:
         """Take in one event and return its text."""

@@ -18,11 +18,10 @@ from models.errors import ProviderFailed
 from models.threads import Leftover, LeftoverKind
 from services.providers.http_calls import Endpoint, opened
 from services.providers.http_sockets import Call
+from services.providers.openai_absence import says_gone
 from services.providers.openai_sending import Answering, opening
 
 _ITEMS_PER_PAGE = 100
-_ABSENT = ("not found", "no such", "does not exist", "deleted")
-_OF_A_ROUTE = "invalid url"
 
 _Request = Callable[[httpx2.Timeout], AbstractContextManager[Answering]]
 
@@ -104,17 +103,9 @@ class OpenAIEraser:
         def send() -> httpx2.Response:
             response = opening(request(call.timeout()), self._endpoint)
             response.read()  # a body that breaks off is a lost connection like others
-            if _says_gone(response, name):
+            if says_gone(response, name):
                 raise _Gone(f"{self._endpoint.name} does not have it.")
             return response
 
         with opened(send, call, self._endpoint) as response:
             return response.text
-
-
-def _says_gone(response: httpx2.Response, name: str) -> bool:
-    """Tell whether a refusal says that something is not there: another server, or a proxy, would say less."""
-    words = response.text.lower()
-    if response.status_code not in (400, 404, 410) or _OF_A_ROUTE in words:
-        return False
-    return name.lower() in words and any(absent in words for absent in _ABSENT)

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from models.errors import NotFound, ProviderFailed
 from models.hosting import FoundFile, HostedFile
 from services.providers.http_calls import FOR_JOBS, Endpoint, Retrying, opened
 from services.providers.http_sockets import Call
+from services.providers.openai_absence import is_about_absence
 from services.providers.openai_sending import Answering, opening
 
 _Request = Callable[[httpx2.Timeout], AbstractContextManager[Answering]]
@@ -33,9 +33,6 @@ _PURPOSE: Final = "assistants"
 _FILES_PER_PAGE = 1000
 _STORES_PER_PAGE = 100
 _UNKNOWN_ROUTE = frozenset({404, 405, 410, 501})
-_OF_A_ROUTE = "invalid url"
-_ABSENT_WORDS = re.compile(r"not found|no such|does not exist|invalid (?:value for )?'(?:file_id|vector_store_id)'")
-"""What is said of a thing that is not there, or of an id that can be none of theirs, where the status is 400."""
 
 
 class _Absent(ProviderFailed):
@@ -198,7 +195,7 @@ class OpenAIFiles:
 
     def _check(self, response: httpx2.Response) -> None:
         """Return a response that does not say that something is absent."""
-        if _is_about_absence(response):
+        if is_about_absence(response):
             raise _Absent(f"{self._endpoint.name} does not know that.")
         is_page = response.is_success and "text/html" in response.headers.get("content-type", "")
         if response.status_code in _UNKNOWN_ROUTE or is_page:
@@ -244,11 +241,3 @@ class OpenAIFiles:
             "Choose the provider openai_chat for its assistants, or check OPENAI_BASE_URL.",
             code="hosting_unsupported",
         )
-
-
-def _is_about_absence(response: httpx2.Response) -> bool:
-    """Tell whether a refusal is about a thing; one of a server that knows no such routes is of another shape."""
-    words = response.text.lower()
-    if response.status_code == 400:
-        return _ABSENT_WORDS.search(words) is not None
-    return response.status_code in (404, 410) and '"error"' in words and _OF_A_ROUTE not in words

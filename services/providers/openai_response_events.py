@@ -5,8 +5,6 @@ import logging
 import re
 from typing import Any
 
-import httpx2
-
 from models.answers import ToolCall
 from models.chats import Tokens
 from models.errors import ProviderFailed
@@ -97,13 +95,6 @@ class ResponseEvents:
         self.tokens: Tokens | None = None
         self.model: str | None = None
         self.response_id: str | None = None
-
-    def expect_stream(self, response: httpx2.Response) -> None:
-        """Refuse a response that is a page or a document: the address is not that of a streaming model."""
-        kind = response.headers.get("content-type", "")
-        if kind.startswith(("application/json", "text/html")):
-            self._endpoint.log(logging.ERROR, "no event stream", kind)
-            raise self._endpoint.unreadable()
 
     def take(self, name: bytes, data: bytes) -> str:
         """Take in one event and return its text; a refusal's words are the answer's text."""

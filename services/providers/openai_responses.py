@@ -17,7 +17,7 @@ from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
 from services.ports import Locator
 from services.prompting import system_text
-from services.providers.http_calls import Endpoint, opened, read_on, sse_events
+from services.providers.http_calls import Endpoint, expect_stream, opened, read_on, sse_events
 from services.providers.http_sockets import Call
 from services.providers.openai_findings import Findings
 from services.providers.openai_response_events import (
@@ -100,7 +100,7 @@ class OpenAIResponsesModel:
         """
         answer = ResponseEvents(self._endpoint, findings, may_call=bool(request.tools))
         with opened(lambda: self._send(request, conversation, call), call, self._endpoint) as response:
-            answer.expect_stream(response)
+            expect_stream(response, self._endpoint)
             events = sse_events(read_on(call, response, self._endpoint))
             for name, data in events:
                 call.deadline.check()

@@ -2,29 +2,25 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.appointments import RedisAppointments
 from repositories.redis.database import RedisDatabase
 from services.hosting.nudges import CHECK_ASSISTANT, SYNC_ASSISTANT, HostingNudges
 from services.ports import Appointments
 from tests.contract.stores import at_once
-from tests.redis_server import redis_server
+from tests.redis_server import KINDS, redis_of
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
+@pytest.fixture(scope="module", params=KINDS)
 def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabase]:
     """Give a connection to each kind of server."""
-    directory: Path = tmp_path_factory.mktemp("redis")
-    with contextlib.ExitStack() as opened:
-        if request.param == "server":
-            url = opened.enter_context(redis_server(directory))
-        else:
-            url = opened.enter_context(EmbeddedRedis(directory)).url
-        yield opened.enter_context(contextlib.closing(RedisDatabase(url)))
+    with (
+        redis_of(request.param, tmp_path_factory.mktemp("redis")) as url,
+        contextlib.closing(RedisDatabase(url)) as one,
+    ):
+        yield one
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, Thread
 
 import pytest
@@ -12,24 +11,21 @@ from models.clock import now
 from models.errors import Unavailable
 from models.hosting import HostedFile, HostedShelf
 from models.ids import new_id
-from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.database import RedisDatabase
 from repositories.redis.hosted_files import RedisFileRegistry
 from services.ports import FileRegistry
 from tests.contract.stores import at_once
-from tests.redis_server import redis_server
+from tests.redis_server import KINDS, redis_of
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
+@pytest.fixture(scope="module", params=KINDS)
 def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabase]:
     """Give a connection to each kind of server."""
-    directory: Path = tmp_path_factory.mktemp("redis")
-    with contextlib.ExitStack() as opened:
-        if request.param == "server":
-            url = opened.enter_context(redis_server(directory))
-        else:
-            url = opened.enter_context(EmbeddedRedis(directory)).url
-        yield opened.enter_context(contextlib.closing(RedisDatabase(url)))
+    with (
+        redis_of(request.param, tmp_path_factory.mktemp("redis")) as url,
+        contextlib.closing(RedisDatabase(url)) as one,
+    ):
+        yield one
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from repositories.redis.jobs import RedisJobs
 from services.jobs import JobProbe, JobRouter
 from services.ports import JobQueue
 from tests.contract.job_worker import QUICK
-from tests.redis_server import redis_server
+from tests.redis_server import KINDS, redis_of, redis_server
 
 ROOT = Path(__file__).parents[2]
 NEVER = 3600.0
@@ -39,16 +39,11 @@ PATIENT = RetryPolicy(pauses=(NEVER,))
 """What fails is not tried again while a test runs."""
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
+@pytest.fixture(scope="module", params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a running server."""
-    directory: Path = tmp_path_factory.mktemp("jobs")
-    if request.param == "server":
-        with redis_server(directory) as address:
-            yield address
-    else:
-        with EmbeddedRedis(directory) as server:
-            yield server.url
+    with redis_of(request.param, tmp_path_factory.mktemp("jobs")) as address:
+        yield address
 
 
 @pytest.fixture

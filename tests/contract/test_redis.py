@@ -13,26 +13,20 @@ import pytest
 
 from models.errors import Unavailable
 from models.ids import new_id
-from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.database import RedisDatabase
 from repositories.redis.events import RedisEventBus
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.sessions import RedisSessionRepository
 from services.ports import EventBus, Locks, Probe, RateLimiter, SessionRepository
-from tests.redis_server import redis_server
+from tests.redis_server import KINDS, redis_of, redis_server
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
+@pytest.fixture(scope="module", params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a running server."""
-    directory: Path = tmp_path_factory.mktemp("redis")
-    if request.param == "server":
-        with redis_server(directory) as address:
-            yield address
-    else:
-        with EmbeddedRedis(directory) as server:
-            yield server.url
+    with redis_of(request.param, tmp_path_factory.mktemp("redis")) as address:
+        yield address
 
 
 @pytest.fixture

@@ -18,22 +18,20 @@ from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.database import RedisDatabase
 from repositories.redis.threads import RedisThreads
 from services.ports import ThreadRegistry
-from tests.redis_server import redis_server
+from tests.redis_server import KINDS, redis_of
 
 _BUSY = 0.5
 _PATIENCE = 0.8
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
+@pytest.fixture(scope="module", params=KINDS)
 def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabase]:
     """Give a connection to a running server."""
-    directory: Path = tmp_path_factory.mktemp("redis")
-    with contextlib.ExitStack() as stack:
-        if request.param == "server":
-            url = stack.enter_context(redis_server(directory))
-        else:
-            url = stack.enter_context(EmbeddedRedis(directory)).url
-        yield stack.enter_context(contextlib.closing(RedisDatabase(url)))
+    with (
+        redis_of(request.param, tmp_path_factory.mktemp("redis")) as url,
+        contextlib.closing(RedisDatabase(url)) as one,
+    ):
+        yield one
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -11,10 +10,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx2
-import pytest
+
+from tests.servers import missing
 
 _FOLDER = Path(__file__).parent
 _PROJECT = _FOLDER.parent.parent
@@ -104,7 +104,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def _program() -> Path:
     if not _PROGRAM.is_file():
-        _missing("aimock is not installed: run `npm ci --ignore-scripts` in tests/emulators")
+        missing("aimock is not installed: run `npm ci --ignore-scripts` in tests/emulators")
     return _PROGRAM
 
 
@@ -115,15 +115,9 @@ def _node() -> str:
     for node in (shutil.which("node"), *bundled):
         if node and Path(node).is_file() and _major(node) >= _LEAST_NODE:
             return node
-    _missing(f"node {_LEAST_NODE} or newer is not installed: see the README")
+    missing(f"node {_LEAST_NODE} or newer is not installed: see the README")
 
 
 def _major(node: str) -> int:
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     return int(version.lstrip("v").partition(".")[0])
-
-
-def _missing(what: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)

@@ -17,12 +17,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx2
-import pytest
 
-from tests.servers import free_port
+from tests.servers import free_port, missing
 
 _PACKAGES = ("ogx==1.5.0", "faiss-cpu", "pypdf", "chardet")
 _TOKENIZER = "llama-index-core==0.14.25"
@@ -75,7 +74,7 @@ def ogx(model_base_url: str) -> Iterator[OgxServer]:
     """Run a server on a free port of the loopback address, whose models answer at that address."""
     program, tokenizer = _ENVIRONMENT / "bin" / "ogx", _tokenizer()
     if not program.is_file() or not tokenizer:
-        _missing("ogx is not installed: run `.venv/bin/python -m tests.emulators.ogx`")
+        missing("ogx is not installed: run `.venv/bin/python -m tests.emulators.ogx`")
     with tempfile.TemporaryDirectory(prefix="ogx") as folder:
         port, log = free_port(), Path(folder, "log")
         config = Path(folder, "config.yaml")
@@ -187,12 +186,6 @@ def _wait(process: subprocess.Popen[bytes], server: OgxServer, log: Path) -> Non
                 return
         time.sleep(0.2)
     raise RuntimeError(f"ogx did not start:\n{log.read_text(encoding='utf-8')[-4000:]}")
-
-
-def _missing(what: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import httpx2
-import pytest
 
 from tests.emulators.openai_wire import Recorded
-from tests.servers import free_port
+from tests.servers import free_port, missing
 
 _ARCHIVE = "ogx==1.5.0"
 _MEMBER = "ogx-1.5.0/docs/static/openai-spec-2.3.0.yml"
@@ -78,9 +76,9 @@ def steady() -> Iterator[SteadyServer]:
     """
     program = _program()
     if not program.is_file():
-        _missing("Steady is not installed: run `npm ci --ignore-scripts` in tests/emulators")
+        missing("Steady is not installed: run `npm ci --ignore-scripts` in tests/emulators")
     if not _SPEC.is_file():
-        _missing("OpenAI's API description is not there: run `.venv/bin/python -m tests.emulators.steady`")
+        missing("OpenAI's API description is not there: run `.venv/bin/python -m tests.emulators.steady`")
     with tempfile.TemporaryDirectory(prefix="steady") as folder:
         port, log, spec = free_port(), Path(folder, "log"), Path(folder, "openapi.yml")
         faulty = _SPEC.read_text(encoding="utf-8")
@@ -134,12 +132,6 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"Steady did not start:\n{log.read_text(encoding='utf-8')[-4000:]}")
-
-
-def _missing(what: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 if __name__ == "__main__":
