@@ -12,6 +12,8 @@ from repositories.redis.threads import RedisThreads
 from tests.contract.document_stores import Folder, Place, make_bucket
 from tests.contract.house import House
 from tests.contract.stores import KINDS, MONGODB_TEST_URI, Stores, opened_mongo, opened_sqlite
+from tests.redis_server import KINDS as REDIS_KINDS
+from tests.redis_server import redis_of
 from tests.s3_server import s3_server
 from tests.servers import secantus_server
 
@@ -67,6 +69,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisThreads]
     with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
         with contextlib.closing(RedisDatabase(server.url)) as database:
             yield RedisThreads(database)
+
+
+@pytest.fixture(scope="module", params=REDIS_KINDS)
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabase]:
+    """Give a connection to each kind of Redis."""
+    with redis_of(request.param, tmp_path_factory.mktemp("redis")) as url:
+        with contextlib.closing(RedisDatabase(url)) as opened:
+            yield opened
 
 
 @pytest.fixture(params=["folder", "bucket"])

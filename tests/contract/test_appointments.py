@@ -1,8 +1,5 @@
 """At most one waiting job for a purpose: on the embedded server and on one over TCP."""
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
 
 from repositories.redis.appointments import RedisAppointments
@@ -10,17 +7,6 @@ from repositories.redis.database import RedisDatabase
 from services.hosting.nudges import CHECK_ASSISTANT, SYNC_ASSISTANT, HostingNudges
 from services.ports import Appointments
 from tests.contract.stores import at_once
-from tests.redis_server import KINDS, redis_of
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabase]:
-    """Give a connection to each kind of server."""
-    with (
-        redis_of(request.param, tmp_path_factory.mktemp("redis")) as url,
-        contextlib.closing(RedisDatabase(url)) as one,
-    ):
-        yield one
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The registry of hosted files, on the embedded server and on one over TCP."""
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -15,17 +14,6 @@ from repositories.redis.database import RedisDatabase
 from repositories.redis.hosted_files import RedisFileRegistry
 from services.ports import FileRegistry
 from tests.contract.stores import at_once
-from tests.redis_server import KINDS, redis_of
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabase]:
-    """Give a connection to each kind of server."""
-    with (
-        redis_of(request.param, tmp_path_factory.mktemp("redis")) as url,
-        contextlib.closing(RedisDatabase(url)) as one,
-    ):
-        yield one
 
 
 @pytest.fixture

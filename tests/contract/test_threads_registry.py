@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,20 +18,9 @@ from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.database import RedisDatabase
 from repositories.redis.threads import RedisThreads
 from services.ports import ThreadRegistry
-from tests.redis_server import KINDS, redis_of
 
 _BUSY = 0.5
 _PATIENCE = 0.8
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabase]:
-    """Give a connection to a running server."""
-    with (
-        redis_of(request.param, tmp_path_factory.mktemp("redis")) as url,
-        contextlib.closing(RedisDatabase(url)) as one,
-    ):
-        yield one
 
 
 @pytest.fixture
