@@ -2,13 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from models.assistants import Assistant
 from models.chats import Chat, Citation, Tokens
 from models.conversations import Channel
 from models.documents import ScoredPassage
+from models.given import Given, Turn
 from models.hosting import HostedSearch
+from models.tools import ToolCall, ToolResult, ToolSpec
+
+
+class Audience(StrEnum):
+    """Who follows an answer while it is made: nobody, a stream of several kinds of events, or one of plain text."""
+
+    NOBODY = "nobody"
+    EVENTS = "events"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,9 @@ class Inbound:
         message_id: the channel's own id of the message; deliveries with the same id are the same message.
         active: False stores the message without asking a model.
         callback_url: where the outcome is sent; None when the caller waits for it.
+        given: what a client's request says beside the text.
+        digest: names the request, so that its client's own repetitions can be told; "" where they need not be.
+        repeated: the client says that it sends this request once more; where it was stored before, it is not new.
     """
 
     assistant: Assistant
@@ -29,59 +43,10 @@ class Inbound:
     active: bool = True
     callback_url: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One earlier exchange. Either side may be missing: a person wrote to an agent, or an agent wrote unasked.
-
-    Attributes:
-        key: names exactly these words: another attempt at the answer, or an answer that was withheld, has another key.
-            It says where they are from, so turns with the same words are equal all the same.
-    """
-
-    message: str | None
-    response: str | None
-    key: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True)
-class ToolSpec:
-    """A function that a model may ask for.
-
-    Attributes:
-        parameters: JSON schema of the arguments, an object.
-        strict: the provider is to hold the model to the schema. It refuses schemas that are not made for that: all
-            properties required, no others allowed.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    strict: bool = False
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """A function that a model asks for.
-
-    Attributes:
-        id: the provider's own, by which it knows the output.
-        name: may be none of those that the request told.
-        arguments: as the model wrote them: JSON that may not fit the schema, or no JSON at all.
-    """
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True)
-class ToolResult:
-    """A call that was made, and what it gave: for the model to read, also where it failed."""
-
-    call: ToolCall
-    output: str
+    given: Given | None = None
+    digest: str = ""
+    repeated: bool = False
+    audience: Audience = Audience.NOBODY
 
 
 @dataclass(frozen=True)
@@ -116,6 +81,7 @@ class ModelRequest:
         search: where the provider itself looks for passages; None when `passages` are all there is.
         tools: what the model may ask for instead of an answer.
         rounds: what it has asked for since the question, oldest first; see `after`.
+        options: further parameters of the model, in OpenAI's names; a provider that does not know one leaves it out.
     """
 
     assistant_id: str
@@ -133,6 +99,7 @@ class ModelRequest:
     search: HostedSearch | None = None
     tools: tuple[ToolSpec, ...] = ()
     rounds: tuple[ToolRound, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, asked: "ToolCalls", outputs: Sequence[str]) -> "ModelRequest":
         """Return the request that goes on where these calls ended the model's turn.
@@ -163,11 +130,16 @@ class Sources:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the provider counted, the model that it says answered, and its own id of the answer; all may be unknown."""
+    """What the provider counted, the model that it says answered, and its own id of the answer; all may be unknown.
+
+    Attributes:
+        truncated: the text ends where it does because it reached its limit of tokens.
+    """
 
     tokens: Tokens | None = None
     model: str | None = None
     response_id: str | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,4 +180,27 @@ class Done:
     replayed: bool = False
 
 
-AnswerEvent = Replaying | TextDelta | Done
+class ToolStatus(StrEnum):
+    """How far a call of a tool is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ToolProgress:
+    """A tool of the assistant's is being called, or was."""
+
+    name: str
+    status: ToolStatus
+
+
+@dataclass(frozen=True)
+class Filler:
+    """The next piece of what is said while tools run. It is no part of the answer."""
+
+    text: str
+
+
+AnswerEvent = Replaying | TextDelta | ToolProgress | Filler | Done

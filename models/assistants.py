@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from models.routing import Routing
+from models.tools import ToolSource
+
 
 @dataclass(frozen=True)
 class ApiKey:
@@ -40,6 +43,8 @@ class Assistant:
         webhook_version: counts the secrets that its callbacks were signed with.
         webhook_grace_until: until when callbacks are signed with the secret before as well.
         messages_per_minute: messages it takes with all its keys; None for the server's limit, 0 for no limit.
+        tools: where the tools come from that its model may call.
+        routing: None for one model that answers everything, without filler.
     """
 
     id: str
@@ -61,3 +66,5 @@ class Assistant:
     callback_hosts: tuple[str, ...] = ()
     webhook_version: int = 1
     webhook_grace_until: datetime | None = None
+    tools: tuple[ToolSource, ...] = ()
+    routing: Routing | None = None

@@ -7,6 +7,9 @@ from typing import Any
 
 from models.callbacks import Delivery
 from models.conversations import Channel
+from models.given import Given
+from models.routing import Route
+from models.tools import ToolCall, ToolUse
 
 
 class ChatStatus(StrEnum):
@@ -115,6 +118,12 @@ class Chat:
         response_id: the provider's own id of the answer, if it gave one.
         answered_by: the user whose words `response` are; None for a model's.
         metadata: whatever the channel sent along, returned unchanged.
+        given: what the client's request said beside the message.
+        request_digest: equal for repetitions of one request of a client; None where that does not matter.
+        tools: the calls of the assistant's tools on the way to the answer, in the order of their ends.
+        asked: the client's functions that the model waits for: this answer goes on with the client's next request.
+        route: what the router decided; None where there is none.
+        truncated: the answer ends where it does because it reached its limit of tokens.
     """
 
     id: str
@@ -148,6 +157,12 @@ class Chat:
     merged_into: str | None = None
     delivery: Delivery | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    given: Given | None = None
+    request_digest: str | None = None
+    tools: tuple[ToolUse, ...] = ()
+    asked: tuple[ToolCall, ...] = ()
+    route: Route | None = None
+    truncated: bool = False
 
     def is_worked_on(self, at: datetime) -> bool:
         """Tell whether an attempt that is alive holds it."""
@@ -175,6 +190,10 @@ class ChatOutcome:
     error: ChatFailure | None = None
     answered_at: datetime | None = None
     delivery: Delivery | None = None
+    tools: tuple[ToolUse, ...] = ()
+    asked: tuple[ToolCall, ...] = ()
+    route: Route | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,12 @@ from datetime import datetime
 QUERY_ASSISTANT = "queryAssistant"
 """The message service of system 000's clients: their `address` is the channel's id."""
 
+THREAD = "thread"
+"""The message service of threads, which API clients name themselves: whichever door they come by, it is one memory."""
+
+DEVICE = "device"
+"""The message service of devices, which begin conversations of their own: one memory, which each of these empties."""
+
 
 @dataclass(frozen=True)
 class Channel:

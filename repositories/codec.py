@@ -39,7 +39,7 @@ class Codec(Generic[Item]):
 
     def item(self, fields: Mapping[str, Any]) -> Item:
         """Return the item of plain values; datetimes may be texts of `to_json`."""
-        opened = {name: json.loads(fields[name]) for name in self._opaque}
+        opened = {name: json.loads(fields[name]) for name in self._opaque if name in fields}
         return msgspec.convert({**fields, **opened}, self._kind)
 
     def item_of_json(self, text: str) -> Item:
@@ -52,7 +52,7 @@ class Codec(Generic[Item]):
 USERS = Codec(User)
 ASSISTANTS = Codec(Assistant)
 CONVERSATIONS = Codec(Conversation)
-CHATS = Codec(Chat, opaque=("metadata",))
+CHATS = Codec(Chat, opaque=("metadata", "given"))
 DOCUMENTS = Codec(Document)
 PASSAGES = Codec(Passage)
 DEAD_LETTERS = Codec(DeadLetter)

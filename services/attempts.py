@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import replace
 
-from models.answers import AnswerEvent, Done
+from models.answers import AnswerEvent, Audience, Done
 from models.assistants import Assistant
 from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Timings
 from models.clock import now
@@ -13,7 +13,7 @@ from models.conversations import Conversation, is_active
 from models.deadline import Deadline
 from models.errors import CallCancelled, Conflict, DeadlineExceeded, OrquestraError, ProviderFailed, Unavailable
 from models.ids import new_id
-from services.composing import Composer, Draft, ms_since
+from services.composing import Composer, Draft, Task, ms_since
 from services.deliveries import settled
 from services.journal import Journal, erased
 from services.leases import LeaseKeeper
@@ -110,12 +110,13 @@ class Attempts:
         attempt: str,
         deadline: Deadline,
         handed_back_on: Collection[str] = (),
+        audience: Audience = Audience.NOBODY,
     ) -> Iterator[AnswerEvent]:
         """Make the answer of a chat that this attempt has claimed, and yield it as it comes."""
         draft, ended = Draft(), False
         try:
             with self._leases.keep(lambda until: self._chats.renew([chat.id], attempt, until)):
-                done = yield from self._make(assistant, chat, attempt, draft, deadline)
+                done = yield from self._make(assistant, chat, attempt, draft, deadline, audience)
                 ended = True
             yield done
         except OrquestraError as error:
@@ -136,7 +137,7 @@ class Attempts:
                 self._fail(chat, attempt, draft, OrquestraError("The server failed. Its log says why."))
 
     def _make(
-        self, assistant: Assistant, chat: Chat, attempt: str, draft: Draft, deadline: Deadline
+        self, assistant: Assistant, chat: Chat, attempt: str, draft: Draft, deadline: Deadline, audience: Audience
     ) -> Generator[AnswerEvent, None, Done]:
         """Wait for the turn, ask the model, look whether a human came first, and commit."""
         began = time.monotonic()
@@ -148,7 +149,8 @@ class Attempts:
             outcome = ChatOutcome(ChatStatus.INACTIVE, active=False, timings=Timings(draft.queued_ms))
         else:
             merged = self._merged(chat, deadline)
-            yield from self._composer.compose(assistant, chat, draft, deadline, merged, conversation.memory_from)
+            task = Task(assistant, chat, merged, conversation.memory_from, audience)
+            yield from self._composer.compose(task, draft, deadline)
             outcome = _answered(draft, began)
             if _is_handed_over(self._conversation(chat, deadline)):
                 outcome = _suppressed(outcome)
@@ -224,6 +226,8 @@ class Attempts:
             timings=Timings(draft.queued_ms),
             error=ChatFailure(error.code, error.detail, at, partial=draft.text),
             delivery=settled(chat, ChatStatus.FAILED, at),
+            tools=tuple(draft.tools),
+            route=draft.route,
         )
         try:
             if self._chats.finish(chat.id, attempt, outcome):
@@ -266,6 +270,10 @@ def _answered(draft: Draft, began: float) -> ChatOutcome:
         response_id=draft.response_id,
         timings=Timings(queued, draft.retrieval_ms, queued + (draft.first_token_ms or 0), total_ms=ms_since(began)),
         answered_at=now(),
+        tools=tuple(draft.tools),
+        asked=draft.asked,
+        route=draft.route,
+        truncated=draft.truncated,
     )
 
 

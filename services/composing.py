@@ -6,14 +6,27 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.answers import ModelRequest, Sources, TextDelta, Turn, Usage
+from models.answers import (
+    Audience,
+    Filler,
+    ModelRequest,
+    Sources,
+    TextDelta,
+    ToolCalls,
+    ToolProgress,
+    ToolRound,
+    Usage,
+)
 from models.assistants import Assistant
 from models.chats import Chat, ChatStatus, Citation, Tokens
 from models.clock import now
 from models.deadline import Deadline
 from models.documents import DocumentType
 from models.errors import Invalid, ProviderFailed, Unavailable
+from models.given import NOTHING_GIVEN, Turn
 from models.hosting import SEARCH_REFUSED, HostedView
+from models.routing import Route
+from models.tools import ToolCall, ToolUse
 from services import templates
 from services.citations import CitationFilter
 from services.ports import (
@@ -33,6 +46,23 @@ PASSAGES_IN_A_PROMPT = 6
 _PROMPT_READS = 5
 
 
+@dataclass(frozen=True)
+class Task:
+    """A message that is to be answered.
+
+    Attributes:
+        merged: earlier messages of its burst, which the answer is for as well; they are no part of the history.
+        memory_from: the id that the conversation's memory begins behind.
+        audience: who may be shown more than the answer.
+    """
+
+    assistant: Assistant
+    chat: Chat
+    merged: tuple[Chat, ...] = ()
+    memory_from: str = ""
+    audience: Audience = Audience.NOBODY
+
+
 @dataclass
 class Draft:
     """An answer in the making; it keeps what was said when a model breaks off."""
@@ -43,6 +73,10 @@ class Draft:
     provider: str | None = None
     model: str | None = None
     response_id: str | None = None
+    truncated: bool = False
+    route: Route | None = None
+    tools: list[ToolUse] = field(default_factory=list)
+    asked: tuple[ToolCall, ...] = ()
     queued_ms: int | None = None
     retrieval_ms: int | None = None
     first_token_ms: int | None = None
@@ -80,30 +114,19 @@ class Composer:
         self._default_provider = default_provider
         self._history_tokens = history_tokens
 
-    def compose(
-        self,
-        assistant: Assistant,
-        chat: Chat,
-        draft: Draft,
-        deadline: Deadline,
-        merged: Sequence[Chat] = (),
-        memory_from: str = "",
-    ) -> Iterator[TextDelta]:
+    def compose(self, task: Task, draft: Draft, deadline: Deadline) -> Iterator[TextDelta | ToolProgress | Filler]:
         """Yield the answer's text as the model writes it, filling the draft on the way.
-
-        Args:
-            merged: earlier messages of its burst, which this answer is for as well; they are no part of the history.
-            memory_from: the id that the conversation's memory begins behind.
 
         Raises:
             ProviderFailed: also when the assistant's provider is not configured here.
             DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
         """
         began = time.monotonic()
+        assistant = task.assistant
         model = self._model_of(assistant)
         draft.provider, draft.model = model.provider, assistant.model or model.model
         view = self._memory.hosted.view(assistant.id) if model.hosts_memory else HostedView("")
-        request = self._request(assistant, chat, merged, memory_from, view, keeps=model.hosts_memory)
+        request = self._request(task, view, keeps=model.hosts_memory)
         if request.search is None:
             request = self._with_passages(assistant, request)
         draft.retrieval_ms = ms_since(began)
@@ -115,37 +138,34 @@ class Composer:
                 raise
             self._memory.hosted.missed(assistant.id)
             yield from self._told(model, self._with_passages(assistant, request), draft, deadline, began)
-        if not draft.text.strip():
+        if not draft.text.strip() and not draft.asked:
             raise ProviderFailed("The model gave no answer. Try again.", code="empty_answer")
 
-    def _request(
-        self,
-        assistant: Assistant,
-        chat: Chat,
-        merged: Sequence[Chat],
-        memory_from: str,
-        view: HostedView,
-        *,
-        keeps: bool,
-    ) -> ModelRequest:
+    def _request(self, task: Task, view: HostedView, *, keeps: bool) -> ModelRequest:
         """Return what to ask, without passages.
 
         Args:
             keeps: whether the provider keeps conversations.
         """
+        assistant, chat, merged = task.assistant, task.chat, task.merged
+        given = chat.given or NOTHING_GIVEN
+        limit = given.max_output_tokens
         return ModelRequest(
             assistant_id=assistant.id,
-            question="\n".join(one.message for one in (*merged, chat) if one.message),
-            instructions=self._instructions(assistant, chat),
-            history=self._history(assistant, chat, merged, memory_from),
+            question="\n".join(one.message for one in (*merged, chat) if one.message) or given.question,
+            instructions="\n\n".join(filter(None, (self._instructions(assistant, chat), given.instructions))),
+            history=self._history(task),
             model=assistant.model,
-            temperature=assistant.temperature,
-            max_output_tokens=assistant.max_output_tokens,
+            temperature=assistant.temperature if given.temperature is None else given.temperature,
+            max_output_tokens=assistant.max_output_tokens if limit is None else limit,
             language=assistant.language,
-            conversation_id=chat.conversation_id if keeps and assistant.history_turns else "",
+            conversation_id=chat.conversation_id if keeps and assistant.history_turns and not given.alone else "",
             keys=(*(_key(one, answered=False) for one in merged), _key(chat, answered=True)),
             context=view.context,
             search=view.search,
+            tools=given.tools,
+            rounds=tuple(ToolRound(round_) for round_ in given.rounds),
+            options=given.options,
         )
 
     def _with_passages(self, assistant: Assistant, request: ModelRequest) -> ModelRequest:
@@ -177,8 +197,11 @@ class Composer:
                             yield shown
                     case Sources(citations):
                         sources = citations
-                    case Usage(tokens, name, response_id):
+                    case ToolCalls(calls):
+                        draft.asked = calls
+                    case Usage(tokens, name, response_id, truncated):
                         counted, draft.model, draft.response_id = tokens, name or draft.model, response_id
+                        draft.truncated = truncated
         rest = cited.finish()
         if rest:
             yield rest
@@ -215,14 +238,19 @@ class Composer:
                 return "".join(piece.text for piece in pieces)
         raise Unavailable("The assistant's prompt cannot be read. Upload it again.", code="prompt_missing")
 
-    def _history(self, assistant: Assistant, chat: Chat, merged: Sequence[Chat], memory_from: str) -> tuple[Turn, ...]:
+    def _history(self, task: Task) -> tuple[Turn, ...]:
+        """Return the turns that fit, behind them those that the request itself told, whole as they are."""
+        assistant, chat, merged = task.assistant, task.chat, task.merged
+        told = _given_turns(chat)
         if assistant.history_turns == 0:
-            return ()
+            return told
         limit = assistant.history_turns + len(merged)
         asked_now = {one.id for one in merged}
-        earlier = self._memory.chats.history(chat.conversation_id, chat.id, limit, memory_from)
-        turns = [_turn(one) for one in earlier if one.id not in asked_now][-assistant.history_turns :]
-        return fit_history(turns, self._history_tokens)
+        earlier = self._memory.chats.history(chat.conversation_id, chat.id, limit, task.memory_from)
+        if chat.given is not None and chat.given.question:
+            earlier = _without_the_question(earlier)
+        turns = [turn for one in earlier if one.id not in asked_now for turn in (*_given_turns(one), _turn(one))]
+        return (*fit_history(turns[-assistant.history_turns :], self._history_tokens), *told)
 
 
 class WholeCharacters:
@@ -237,6 +265,22 @@ class WholeCharacters:
         if text and "\ud800" <= text[-1] <= "\udbff":
             text, self._held = text[:-1], text[-1]
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _given_turns(chat: Chat) -> tuple[Turn, ...]:
+    """Return what a chat's request told of earlier turns."""
+    turns = chat.given.turns if chat.given is not None else ()
+    return tuple(replace(turn, key=f"{chat.id}.given.{number}") for number, turn in enumerate(turns))
+
+
+def _without_the_question(earlier: Sequence[Chat]) -> Sequence[Chat]:
+    """Return the chats before the one whose question a client brings its functions' outputs for."""
+    last = len(earlier)
+    while last and earlier[last - 1].asked:
+        last -= 1
+        if earlier[last].message is not None:
+            break
+    return earlier[:last]
 
 
 def _turn(chat: Chat) -> Turn:

@@ -72,7 +72,7 @@ class ConversationService:
         if attempt is None:
             yield from self._deliver_again(inbound, chat, deadline)
         elif chat.status is ChatStatus.RECEIVED:
-            yield from self._attempts.run(inbound.assistant, chat, attempt, deadline)
+            yield from self._attempts.run(inbound.assistant, chat, attempt, deadline, audience=inbound.audience)
         else:
             yield Done(chat)
 
@@ -202,7 +202,7 @@ class ConversationService:
                     raise stored_failure(chat.error)
             claimed = None if chat.is_worked_on(now()) else self._attempts.claim(chat, deadline)
             if claimed is not None:
-                yield from self._attempts.run(inbound.assistant, *claimed, deadline)
+                yield from self._attempts.run(inbound.assistant, *claimed, deadline, audience=inbound.audience)
                 return
             waited = True
             deadline.sleep(pauses.next())

@@ -23,6 +23,9 @@ logger = logging.getLogger("orquestra.journal")
 _MOST_PLACES = 5
 """So often a message is put behind others that came in between; after that it may be answered out of order."""
 
+_LONGEST_REPETITION = timedelta(hours=1)
+"""So long after a request its client may still repeat it: OpenAI's waits 10 minutes for an answer, three times."""
+
 _MOST_PAUSES = 5
 _LONGEST_BURST = timedelta(seconds=45)
 """Whoever writes on and on is answered after so many pauses, or so long, all the same."""
@@ -50,10 +53,9 @@ class Journal:
         """
         assistant = inbound.assistant
         key = _dedupe_key(inbound)
-        if inbound.message_id is not None:
-            earlier = self.chats.find_by_dedupe_key(assistant.id, key)
-            if earlier is not None:
-                return _same_message(earlier, inbound), None
+        earlier = self._stored_before(inbound, key)
+        if earlier is not None:
+            return _same_message(earlier, inbound), None
         attempt = new_id()
         chat, first = self._store(inbound, attempt, key, end_of_lease)
         if chat is None:
@@ -63,6 +65,15 @@ class Journal:
             return _same_message(earlier, inbound), None
         self.note(chat, inbound.text, chat.username, first=first)
         return chat, attempt
+
+    def _stored_before(self, inbound: Inbound, key: str) -> Chat | None:
+        """Return the chat of a message that was delivered before, or of a request that its client repeats."""
+        if inbound.message_id is not None:
+            return self.chats.find_by_dedupe_key(inbound.assistant.id, key)
+        if not inbound.repeated or not inbound.digest:
+            return None
+        earlier = self.chats.newest_of_request(inbound.assistant.id, inbound.digest)
+        return earlier if earlier is not None and now() - earlier.created_at < _LONGEST_REPETITION else None
 
     def _store(
         self, inbound: Inbound, attempt: str, key: str, end_of_lease: Callable[[], datetime]
@@ -138,13 +149,15 @@ def _new_chat(inbound: Inbound, conversation: Conversation, dedupe_key: str, cha
         dedupe_key=dedupe_key if inbound.message_id is not None else f"chat:{chat_id}",
         status=ChatStatus.RECEIVED if answering else ChatStatus.INACTIVE,
         created_at=at,
-        message=inbound.text,
+        message=inbound.text or None,
         username=inbound.username,
         message_id=inbound.message_id,
         active=answering,
         paused_until=None if answering else conversation.paused_until,
         delivery=Delivery(inbound.callback_url) if inbound.callback_url is not None else None,
         metadata=inbound.metadata,
+        given=inbound.given,
+        request_digest=inbound.digest or None,
     )
     return chat if answering else replace(chat, delivery=settled(chat, ChatStatus.INACTIVE, at))
 
@@ -167,7 +180,7 @@ def _dedupe_key(inbound: Inbound) -> str:
 
 
 def _same_message(chat: Chat, inbound: Inbound) -> Chat:
-    if chat.message != inbound.text:
+    if (chat.message or "") != inbound.text:
         raise Conflict(
             "This message_id came with another text before. Give every message its own id.", code="message_id_reused"
         )

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from models.answers import ModelRequest, Turn
+from models.answers import ModelRequest
 from models.documents import ScoredPassage
+from models.given import Turn
 
 _CHARACTERS_PER_TOKEN = 3.5
 _WIDE = re.compile("[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\ufe30-\U0010ffff]+")

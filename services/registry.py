@@ -10,6 +10,7 @@ from services.chats import ChatService
 from services.conversations import ConversationService
 from services.dead_letters import DeadLetterService
 from services.documents import DocumentService
+from services.doors import DoorService
 from services.health import HealthService
 from services.hosting.service import HostingService
 from services.importing.assistants import AssistantImport
@@ -32,6 +33,7 @@ class Services:
     hosting: HostingService
     imports: AssistantImport
     conversations: ConversationService
+    doors: DoorService
     callbacks: CallbackService
     chats: ChatService
     viewer: ConversationViewer

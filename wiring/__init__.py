@@ -12,6 +12,7 @@ from services.auth import AuthService
 from services.chats import ChatService
 from services.composing import Composer, Memory
 from services.dead_letters import DeadLetterService
+from services.doors import DoorService
 from services.health import HealthService
 from services.importing.assistants import AssistantImport
 from services.locating import PassageLocator
@@ -65,6 +66,7 @@ def build_services(settings: Settings) -> Services:
         hosting=hosting.service,
         imports=AssistantImport(held.users, assistants, knowledge.documents, held.conversations, held.chats),
         conversations=conversing.answering,
+        doors=DoorService(held.conversations, held.chats),
         callbacks=conversing.callbacks,
         chats=ChatService(held.assistants, held.conversations, held.chats, conversing.answering, conversing.news),
         viewer=ConversationViewer(held.assistants, held.conversations, held.chats, conversing.news, threads),

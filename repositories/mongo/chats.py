@@ -158,6 +158,11 @@ class MongoChatRepository:
         """Return the newest chat of all the assistant's conversations."""
         return self._chats.first({"assistant_id": assistant_id}, NEWEST)
 
+    def newest_of_request(self, assistant_id: str, request_digest: str) -> Chat | None:
+        """Return the newest chat that a request with this digest (not empty) began."""
+        known = {"$eq": request_digest, "$gt": ""}
+        return self._chats.first({"assistant_id": assistant_id, "request_digest": known}, NEWEST)
+
     def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
         """List the chats that pass the filter, newest first (by id) unless it says otherwise."""
         where = of_assistants(chats.assistant_ids) | _passes(chats)

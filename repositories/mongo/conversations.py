@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pymongo import DESCENDING
 
-from models.conversations import Conversation
+from models.conversations import Channel, Conversation
 from models.paging import Listing, Page
 from repositories.codec import CONVERSATIONS
 from repositories.mongo.database import Documents
@@ -26,11 +26,7 @@ class MongoConversationRepository:
 
     def find_or_add(self, conversation: Conversation) -> Conversation:
         """Store it unless its assistant and channel have one already; return the stored one."""
-        where = {
-            "assistant_id": conversation.assistant_id,
-            "channel.message_service": conversation.channel.message_service,
-            "channel.id": conversation.channel.id,
-        }
+        where = _of_channel(conversation.assistant_id, conversation.channel)
         while True:  # once more only where another one was there and was deleted at this moment
             if stored := self._conversations.first(where):
                 return stored
@@ -49,6 +45,10 @@ class MongoConversationRepository:
         if last is None:
             return Listing((), self._conversations.count(where), False)
         return self._conversations.page(where, _behind(last), page, _NEWEST)
+
+    def find_by_channel(self, assistant_id: str, channel: Channel) -> Conversation | None:
+        """Return the assistant's conversation with this channel."""
+        return self._conversations.first(_of_channel(assistant_id, channel))
 
     def find_by_channel_id(self, channel_id: str, assistant_ids: Sequence[str] | None) -> Sequence[Conversation]:
         """Return every conversation of a channel id, whatever its message service, newest first."""
@@ -97,4 +97,12 @@ def _behind(last: Conversation) -> Filter:
     return {
         "last_message_at": {"$lte": at},
         "$or": [{"last_message_at": {"$lt": at}}, {"_id": {"$lt": key(last.id)}}],
+    }
+
+
+def _of_channel(assistant_id: str, channel: Channel) -> Filter:
+    return {
+        "assistant_id": assistant_id,
+        "channel.message_service": channel.message_service,
+        "channel.id": channel.id,
     }

@@ -45,8 +45,9 @@ INDEXES = {
         _index("conversation_id", "_id"),
         _index("assistant_id", "_id"),
         _index("status", "lease_until"),
-        # of all the chats few are unfinished, merged or to be delivered
+        # of all the chats few are unfinished, requests of such clients, merged or to be delivered
         _index("conversation_id", "status", "_id", partialFilterExpression={"status": "received"}),
+        _index("assistant_id", "request_digest", "_id", partialFilterExpression={"request_digest": {"$gt": ""}}),
         _index("merged_into", "_id", partialFilterExpression={"merged_into": {"$gt": ""}}),
         _index("delivery.next_at", "_id", partialFilterExpression={"delivery.next_at": {"$gt": LONG_AGO}}),
     ),

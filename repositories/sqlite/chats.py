@@ -152,6 +152,11 @@ class SqliteChatRepository:
         """Return the newest chat of all the assistant's conversations."""
         return self._chats.first(Where("assistant_id = ?", (assistant_id,)), "ORDER BY id DESC")
 
+    def newest_of_request(self, assistant_id: str, request_digest: str) -> Chat | None:
+        """Return the newest chat that a request with this digest (not empty) began."""
+        where = Where("assistant_id = ? AND request_digest = ?", (assistant_id, request_digest))
+        return self._chats.first(where, "ORDER BY id DESC")
+
     def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
         """List the chats that pass the filter, newest first (by id) unless it says otherwise."""
         assistant_ids = chats.assistant_ids

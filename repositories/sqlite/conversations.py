@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from models.conversations import Conversation
+from models.conversations import Channel, Conversation
 from models.errors import Unavailable
 from models.paging import Listing, Page
 from repositories.codec import CONVERSATIONS, stamp
@@ -25,11 +25,7 @@ class SqliteConversationRepository:
 
     def find_or_add(self, conversation: Conversation) -> Conversation:
         """Store it unless its assistant and channel have one already; return the stored one."""
-        channel = conversation.channel
-        where = Where(
-            "assistant_id = ? AND message_service = ? AND channel_id = ?",
-            (conversation.assistant_id, channel.message_service, channel.id),
-        )
+        where = _of_channel(conversation.assistant_id, conversation.channel)
         if stored := self._conversations.first(where):
             return stored
         # The first chat follows at once, and its synced write takes this one along to the disk.
@@ -45,6 +41,10 @@ class SqliteConversationRepository:
         A page after a conversation that was deleted meanwhile is empty.
         """
         return self._conversations.page(assistant_ids, ALL, page, _NEWEST, self._behind(page.after))
+
+    def find_by_channel(self, assistant_id: str, channel: Channel) -> Conversation | None:
+        """Return the assistant's conversation with this channel."""
+        return self._conversations.first(_of_channel(assistant_id, channel))
 
     def find_by_channel_id(self, channel_id: str, assistant_ids: Sequence[str] | None) -> Sequence[Conversation]:
         """Return every conversation of a channel id, whatever its message service, newest first."""
@@ -96,3 +96,8 @@ class SqliteConversationRepository:
         if last is None:
             return Where("false")
         return Where("(last_message_at, id) < (?, ?)", (stamp(last.last_message_at), last.id))
+
+
+def _of_channel(assistant_id: str, channel: Channel) -> Where:
+    named = (assistant_id, channel.message_service, channel.id)
+    return Where("assistant_id = ? AND message_service = ? AND channel_id = ?", named)

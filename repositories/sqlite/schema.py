@@ -100,6 +100,11 @@ _BURSTS_AND_CALLBACKS = (
     "CREATE INDEX chats_delivery ON chats (delivery_next_at, id) WHERE delivery_next_at IS NOT NULL",
 )
 
+_REQUESTS = (
+    "ALTER TABLE chats ADD COLUMN request_digest AS (json_extract(body, '$.request_digest')) VIRTUAL",
+    "CREATE INDEX chats_request ON chats (assistant_id, request_digest, id) WHERE request_digest IS NOT NULL",
+)
+
 
 def _table(name: str, columns: dict[str, str]) -> str:
     generated = "".join(f", {column} AS (json_extract(body, '{path}')) VIRTUAL" for column, path in columns.items())
@@ -114,6 +119,7 @@ _STEPS = (
         _table("dead_letters", {"job": "$.job", "argument": "$.argument"}),
         "CREATE UNIQUE INDEX dead_letters_job ON dead_letters (job, argument)",
     ),
+    _REQUESTS,
 )
 """What makes a file of each version out of one of the version before; an empty file has version 0."""
 

@@ -31,6 +31,7 @@ from services.ports.stores import (
     UserRepository,
     VectorRepository,
 )
+from services.ports.tools import ToolHost, ToolServerCatalog
 
 __all__ = [
     "Appointments",
@@ -59,6 +60,8 @@ __all__ = [
     "SessionRepository",
     "Subscription",
     "ThreadRegistry",
+    "ToolHost",
+    "ToolServerCatalog",
     "UserRepository",
     "VectorRepository",
     "WebhookSender",

@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol
 from models.assistants import ApiKey, Assistant
 from models.callbacks import Delivery
 from models.chats import Chat, ChatFilter, ChatOutcome, Feedback
-from models.conversations import Conversation
+from models.conversations import Channel, Conversation
 from models.documents import (
     Build,
     Document,
@@ -89,6 +89,9 @@ class ConversationRepository(Protocol):
 
     def list(self, assistant_ids: Sequence[str] | None, page: Page) -> Listing[Conversation]:
         """List conversations of these assistants (None: all), newest `last_message_at` first, then by id."""
+
+    def find_by_channel(self, assistant_id: str, channel: Channel) -> Conversation | None:
+        """Return the assistant's conversation with this channel."""
 
     def find_by_channel_id(self, channel_id: str, assistant_ids: Sequence[str] | None) -> Sequence[Conversation]:
         """Return every conversation of a channel id, whatever its message service, newest first."""
@@ -196,6 +199,9 @@ class ChatRepository(Protocol):
 
     def newest_of_assistant(self, assistant_id: str) -> Chat | None:
         """Return the newest chat of all the assistant's conversations."""
+
+    def newest_of_request(self, assistant_id: str, request_digest: str) -> Chat | None:
+        """Return the newest chat that a request with this digest (not empty) began."""
 
     def list(self, chats: ChatFilter, page: Page) -> Listing[Chat]:
         """List the chats that pass the filter, newest first (by id) unless it says otherwise."""

@@ -5,10 +5,10 @@ import logging
 import re
 from typing import Any
 
-from models.answers import ToolCall
 from models.chats import Tokens
 from models.errors import ProviderFailed
 from models.hosting import SEARCH_REFUSED
+from models.tools import ToolCall
 from services.providers.http_calls import Endpoint
 from services.providers.openai_findings import Findings
 from services.providers.openai_marks import MarkFilter

@@ -19,8 +19,10 @@ from openai.types.responses import (
 )
 from openai.types.shared_params import ComparisonFilter, CompoundFilter
 
-from models.answers import ModelRequest, ToolCall, ToolResult, ToolRound, ToolSpec, Turn
+from models.answers import ModelRequest, ToolRound
+from models.given import Turn
 from models.hosting import HostedSearch
+from models.tools import ToolCall, ToolResult, ToolSpec
 from services.providers.openai_findings import Findings
 from services.providers.openai_threads import Continuation
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 import httpx2
 import openai
 
-from models.answers import ModelRequest, Turn
+from models.answers import ModelRequest
 from models.errors import Unavailable
+from models.given import Turn
 from models.ids import new_id
 from models.threads import Leftover, LeftoverKind, Thread
 from services.ports import ThreadRegistry

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from models.answers import ModelRequest, TextDelta, ToolCalls, Turn
+from models.answers import ModelRequest, TextDelta, ToolCalls
 from models.chats import Citation
 from models.deadline import Deadline
 from models.errors import ProviderFailed
+from models.given import Turn
 from models.ids import new_id
 from models.threads import Thread
 from repositories.redis.threads import RedisThreads

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.answers import AnswerEvent, Done, ModelRequest, Replaying, TextDelta, Turn, Usage
+from models.answers import AnswerEvent, Done, ModelRequest, Replaying, TextDelta, Usage
 from models.chats import ChatStatus, Tokens
 from models.clock import now
 from models.conversations import Channel
@@ -23,6 +23,7 @@ from models.errors import (
     Unauthenticated,
     Unavailable,
 )
+from models.given import Turn
 from models.ids import is_id, new_id
 from models.paging import Page
 from services.providers.scripted import Item, ScriptedModel

@@ -10,11 +10,12 @@ from functools import partial
 
 import pytest
 
-from models.answers import Done, Turn
+from models.answers import Done
 from models.chats import Burst, Chat, ChatOutcome, ChatStatus
 from models.clock import now
 from models.conversations import Channel
 from models.errors import ProviderFailed
+from models.given import Turn
 from models.ids import new_id
 from services.providers.scripted import ScriptedModel
 from tests.contract.engine import DYING, Engine, Meddled, echo, wait_until

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from models.answers import Done, ModelRequest, Turn
+from models.answers import Done, ModelRequest
 from models.chats import ChatStatus
 from models.clock import now
 from models.deadline import Deadline
 from models.errors import Conflict, ProviderFailed
+from models.given import Turn
 from models.users import Principal, Role
 from services.chats import ChatService
 from services.news import ConversationNews

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.answers import ModelRequest, TextDelta, Turn, Usage
+from models.answers import ModelRequest, TextDelta, Usage
 from models.chats import Tokens
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
+from models.given import Turn
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from tests.emulators.aimock import AimockServer, aimock
 

@@ -12,10 +12,11 @@ from typing import Any
 import openai
 import pytest
 
-from models.answers import ModelRequest, ToolCall, ToolCalls, ToolSpec
+from models.answers import ModelRequest, ToolCalls
 from models.deadline import Deadline
 from models.hosting import HostedFile, HostedSearch
 from models.threads import Leftover, LeftoverKind
+from models.tools import ToolCall, ToolSpec
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.answers import ModelRequest, TextDelta, Turn, Usage
+from models.answers import ModelRequest, TextDelta, Usage
 from models.chats import Tokens
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
+from models.given import Turn
 from repositories.redis.database import RedisDatabase
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import build_client

@@ -10,10 +10,11 @@ import pytest
 from openai.types.responses import FileSearchToolParam
 from pydantic import TypeAdapter
 
-from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, Turn, Usage
+from models.answers import ModelEvent, ModelRequest, Sources, TextDelta, Usage
 from models.chats import Citation, Tokens
 from models.deadline import Deadline
 from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed
+from models.given import Turn
 from models.hosting import HostedSearch
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import build_client

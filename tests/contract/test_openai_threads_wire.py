@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from models.answers import ToolSpec
 from models.deadline import Deadline
 from models.errors import ProviderFailed
 from models.threads import Thread
+from models.tools import ToolSpec
 from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.database import RedisDatabase
 from repositories.redis.threads import RedisThreads

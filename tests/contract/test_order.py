@@ -9,12 +9,13 @@ from functools import partial
 
 import pytest
 
-from models.answers import Done, ModelRequest, Turn
+from models.answers import Done, ModelRequest
 from models.chats import ChatStatus
 from models.clock import now
 from models.conversations import Channel
 from models.deadline import Deadline
 from models.errors import CallCancelled, Conflict, DeadlineExceeded, ProviderFailed
+from models.given import Turn
 from services.providers.scripted import Item, ScriptedModel
 from tests.contract.engine import Engine, Meddled, echo, wait_until
 from tests.contract.stores import Stores

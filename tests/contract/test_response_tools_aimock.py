@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.answers import ModelEvent, ModelRequest, TextDelta, ToolCall, ToolCalls, ToolSpec
+from models.answers import ModelEvent, ModelRequest, TextDelta, ToolCalls
 from models.deadline import Deadline
 from models.errors import ProviderFailed
+from models.tools import ToolCall, ToolSpec
 from repositories.redis.database import RedisDatabase
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import build_client

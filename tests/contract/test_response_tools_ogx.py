@@ -8,9 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from models.answers import ModelRequest, TextDelta, ToolCall, ToolCalls, ToolSpec
+from models.answers import ModelRequest, TextDelta, ToolCalls
 from models.deadline import Deadline
 from models.threads import Thread
+from models.tools import ToolCall, ToolSpec
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import build_client
 from services.providers.openai_response_input import Carried

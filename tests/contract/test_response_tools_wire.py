@@ -7,12 +7,14 @@ import pytest
 from openai.types.responses import FunctionToolParam, ResponseInputParam
 from pydantic import TypeAdapter
 
-from models.answers import ModelRequest, Sources, ToolCall, ToolCalls, ToolRound, ToolSpec, Turn, Usage
+from models.answers import ModelRequest, Sources, ToolCalls, ToolRound, Usage
 from models.chats import Citation, Tokens
 from models.deadline import Deadline
 from models.errors import ProviderFailed
+from models.given import Turn
 from models.hosting import HostedSearch
 from models.threads import Thread
+from models.tools import ToolCall, ToolSpec
 from repositories.redis.threads import RedisThreads
 from tests.contract.hosted import Dialogue, Peer, scripted
 from tests.emulators.openai_wire import STREAM, Action, document, piece, stream

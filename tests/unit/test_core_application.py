@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from models.answers import ModelRequest, TextDelta, Turn, Usage
+from models.answers import ModelRequest, TextDelta, Usage
 from models.chats import Tokens
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
+from models.given import Turn
 from services.providers.core_application import CoreModel
 from tests.emulators.openai_wire import Action, Reply, Step, WireServer, document, wire
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from models.answers import ModelRequest, Turn
+from models.answers import ModelRequest
 from models.documents import Passage, ScoredPassage
+from models.given import Turn
 from services.prompting import estimate_tokens, fit_history, system_text
 
 
