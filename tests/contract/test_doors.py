@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from models.answers import Inbound, ToolCalls
-from models.chats import ChatStatus
+from models.answers import Done, Inbound, ToolCalls
+from models.chats import Chat, ChatStatus
 from models.clock import now
 from models.conversations import Channel, Conversation
 from models.errors import Invalid, ProviderFailed
@@ -14,7 +14,7 @@ from models.given import Given, Turn
 from models.ids import new_id
 from models.tools import ToolCall, ToolResult, ToolSpec
 from services.doors import DoorMessage, DoorService
-from services.providers.scripted import ScriptedModel
+from services.providers.scripted import ScriptedModel, Step
 from tests.contract.engine import Engine, echo
 from tests.contract.stores import Stores, make_conversation
 
@@ -33,9 +33,10 @@ def inbound(engine: Engine, text: str, **fields: Any) -> Inbound:
     return doors_of(engine).inbound(engine.assistant, DoorMessage(text, **fields))
 
 
-def say(engine: Engine, text: str, **fields: Any) -> Any:
+def say(engine: Engine, text: str, **fields: Any) -> Chat:
     """Send a door's message and return the chat that it ended with."""
     *_, done = engine.service.answer(inbound(engine, text, **fields))
+    assert isinstance(done, Done)
     return done.chat
 
 
@@ -133,7 +134,7 @@ def test_a_repetition_after_a_failure_makes_the_answer_of_that_turn(stores: Stor
 
 
 def test_a_function_of_the_client_goes_on_in_its_thread(stores: Stores) -> None:
-    steps = [[ToolCalls((RECIFE,))], [ToolCalls((BELÉM,))], ["25 and 31."], echo]
+    steps: list[Step] = [[ToolCalls((RECIFE,))], [ToolCalls((BELÉM,))], ["25 and 31."], echo]
     engine = Engine(stores, ScriptedModel(steps))
     asked = say(engine, "Where is it warmer?", thread="1", given=TOOLS)
     assert (asked.asked, asked.status) == ((RECIFE,), ChatStatus.ANSWERED)
