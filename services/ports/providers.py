@@ -1,7 +1,7 @@
 """What is asked over the network: models, what a provider keeps for us, and receivers of callbacks."""
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy
 from numpy.typing import NDArray
@@ -25,12 +25,14 @@ class LanguageModel(Protocol):
     hosts_memory: bool
     """Whether the provider keeps conversations, and documents to search in, itself: only then a request names ours."""
 
+    calls_tools: bool
+    """Whether it may ask for the tools of a request; else it answers as if there were none."""
+
     def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer in pieces; closing the iterator or cancelling the deadline stops the provider's work.
 
         Of a request with `tools` the stream may end with `ToolCalls` instead of an answer: the caller makes the calls
-        and asks with `ModelRequest.after`. Only the provider `openai` does so; the others do not use `tools` and
-        `rounds`.
+        and asks with `ModelRequest.after`. A model without `calls_tools` does not use `tools` and `rounds`.
 
         Raises:
             ProviderFailed: the provider failed, before or within the answer.
@@ -49,6 +51,25 @@ class Embedder(Protocol):
         """Return a row of length 1 (Euclidean) for each text, float32, shape (texts, dimensions).
 
         Raises:
+            ProviderFailed: after bounded retries of what may pass.
+            DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
+        """
+
+
+class EmbeddingsEndpoint(Protocol):
+    """What turns the texts of assistants' clients into vectors, in OpenAI's protocol."""
+
+    model: str
+    """The one model that it is asked for."""
+
+    def embed(self, fields: Mapping[str, Any], deadline: Deadline) -> bytes:
+        """Return the body of the endpoint's answer, as it came.
+
+        Args:
+            fields: of OpenAI's `POST /embeddings`, without the model.
+
+        Raises:
+            Invalid: code `embeddings_refused`, the endpoint does not take them.
             ProviderFailed: after bounded retries of what may pass.
             DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
         """

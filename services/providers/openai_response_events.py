@@ -116,12 +116,17 @@ class ResponseEvents:
             raise withheld(self._endpoint)
         if self.text.strip() or (self.calls and self._may_call):
             return
-        if self._cause == "max_output_tokens":
+        if self.truncated:
             raise ProviderFailed(
                 f"{self._endpoint.name} used its limit of tokens up before it said anything. Raise max_output_tokens.",
                 code="empty_answer",
             )
         raise self._endpoint.empty()
+
+    @property
+    def truncated(self) -> bool:
+        """Tell whether it ended because it reached its limit of tokens."""
+        return self._cause == "max_output_tokens"
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:

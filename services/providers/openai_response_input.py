@@ -23,6 +23,7 @@ from models.answers import ModelRequest, ToolRound
 from models.given import Turn
 from models.hosting import HostedSearch
 from models.tools import ToolCall, ToolResult, ToolSpec
+from services.providers.openai_chat_input import forces_a_call
 from services.providers.openai_findings import Findings
 from services.providers.openai_threads import Continuation
 
@@ -74,6 +75,38 @@ def included(request: ModelRequest, conversation: Continuation, *, encrypted: bo
     if request.tools and conversation.id is None and encrypted:
         wanted.append("reasoning.encrypted_content")
     return wanted
+
+
+def options_of(request: ModelRequest) -> dict[str, Any]:
+    """Return the further parameters as this API names them; those that it does not know are left out."""
+    told, named = request.options, dict[str, Any]()
+    if told.get("reasoning_effort"):
+        named["reasoning"] = {"effort": told["reasoning_effort"]}
+    text = {"verbosity": told.get("verbosity"), "format": _format(told.get("response_format"))}
+    if any(text.values()):
+        named["text"] = {name: value for name, value in text.items() if value}
+    if request.tools:
+        choice = told.get("tool_choice")
+        named["parallel_tool_calls"] = told.get("parallel_tool_calls")
+        named["tool_choice"] = None if request.rounds and forces_a_call(choice) else _choice(choice)
+    named["top_p"] = told.get("top_p")
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _format(wanted: Any) -> Any:
+    """Return a format of the text, whose schema stands beside its type here."""
+    if not isinstance(wanted, Mapping):
+        return None
+    return {"type": wanted["type"], **wanted.get("json_schema", {})}
+
+
+def _choice(wanted: Any) -> Any:
+    """Return a choice of tools; a function's name stands beside its type here, a list of them beside its own."""
+    inner = wanted.get(wanted["type"]) if isinstance(wanted, Mapping) else None
+    if inner is None:
+        return wanted
+    tools = {"tools": [_choice(tool) for tool in inner["tools"]]} if "tools" in inner else {}
+    return {"type": wanted["type"], **inner, **tools}
 
 
 def _messages(turns: Sequence[Turn]) -> Iterator[ResponseInputItemParam]:

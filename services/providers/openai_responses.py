@@ -29,14 +29,14 @@ from services.providers.openai_response_events import (
     search_refused,
     withheld,
 )
-from services.providers.openai_response_input import Carried, carried, included, input_of, tools_of
+from services.providers.openai_response_input import Carried, carried, included, input_of, options_of, tools_of
 from services.providers.openai_sending import opening
 from services.providers.openai_threads import Continuation, OpenAIThreads
 
 _END_SECONDS = 0.2
 _FEWEST_OUTPUT_TOKENS = 16
 """OpenAI refuses a lower limit."""
-_OMISSIBLE = ("temperature", "truncation", "encrypted")
+_OMISSIBLE = ("temperature", "top_p", "truncation", "encrypted")
 """Words that name what some models or servers refuse; an answer without it is better than none.
 
 `encrypted` is the content of reasoning, which models that do not reason refuse to give.
@@ -58,6 +58,7 @@ class OpenAIResponsesModel:
 
     provider = "openai"
     hosts_memory = True
+    calls_tools = True
 
     def __init__(self, client: openai.OpenAI, model: str, threads: OpenAIThreads, locator: Locator) -> None:
         self.model = model
@@ -123,7 +124,7 @@ class OpenAIResponsesModel:
                 conversation.settle(answer.response_id)
             if request.search is not None:
                 yield Sources(self._citations(answer))
-        yield Usage(answer.tokens, answer.model, answer.response_id)
+        yield Usage(answer.tokens, answer.model, answer.response_id, answer.truncated)
 
     def _citations(self, answer: ResponseEvents) -> tuple[Citation, ...]:
         found = [self._locator.locate(one.document_id, one.text, answer.text) for one in answer.findings.used()]
@@ -168,6 +169,7 @@ class OpenAIResponsesModel:
     ) -> httpx2.Response:
         limit, temperature = request.max_output_tokens, request.temperature
         limit = None if limit is None else max(limit, _FEWEST_OUTPUT_TOKENS)
+        options = {name: value for name, value in options_of(request).items() if name not in refused}
         asking = self._client.responses.with_streaming_response.create(
             model=request.model or self.model,
             instructions=system_text(request),
@@ -180,6 +182,7 @@ class OpenAIResponsesModel:
             max_output_tokens=openai.omit if limit is None else limit,
             tools=tools_of(request) or openai.omit,
             include=included(request, conversation, encrypted="encrypted" not in refused) or openai.omit,
+            extra_body=options or None,
             timeout=call.timeout(),
         )
         return opening(asking, self._endpoint)

@@ -131,6 +131,7 @@ def test_a_model_tells_its_names(case: Case) -> None:
     assert case.model.provider in {"openai_chat", "openai", "core", "offline", "scripted"}
     assert isinstance(case.model.model, str)
     assert case.model.hosts_memory is (case.model.provider == "openai")
+    assert case.model.calls_tools is (case.model.provider in {"openai_chat", "openai", "scripted"})
 
 
 def test_a_past_deadline_stops_it(case: Case) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import openai
 import pytest
 
-from models.answers import ModelRequest, ToolCalls
+from models.answers import ModelRequest, ToolCalls, ToolRound
 from models.deadline import Deadline
 from models.hosting import HostedFile, HostedSearch
 from models.threads import Leftover, LeftoverKind
-from models.tools import ToolCall, ToolSpec
+from models.tools import ToolCall, ToolResult, ToolSpec
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
@@ -35,6 +35,20 @@ _TOOL = ToolSpec("weather", "Tell the weather.", {"type": "object", "properties"
 _STRICT = ToolSpec(
     "time", "Tell the time.", {"type": "object", "properties": {}, "required": [], "additionalProperties": False}, True
 )
+_ROUND = ToolRound((ToolResult(ToolCall("call_1", "weather", '{"city": "Faro"}'), "21 degrees"),))
+_OPTIONS = {
+    "top_p": 0.5,
+    "stop": ["END"],
+    "seed": 7,
+    "frequency_penalty": 0.5,
+    "presence_penalty": -0.5,
+    "logit_bias": {"50256": -100},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object"}}},
+    "reasoning_effort": "low",
+    "verbosity": "low",
+    "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    "parallel_tool_calls": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +89,8 @@ def _answers(registry: RedisThreads, *requests: ModelRequest) -> Callable[[opena
         {"search": HostedSearch("vs_1", 7, (3, 5)), "temperature": 1.0},
         {"tools": (_TOOL, _STRICT)},
         {"tools": (_TOOL,), "search": HostedSearch("vs_1", 7, (3,)), "max_output_tokens": 1},
+        {"tools": (_TOOL, _STRICT), "options": _OPTIONS},
+        {"tools": (_TOOL,), "options": _OPTIONS, "rounds": (_ROUND, _ROUND)},
     ],
 )
 def test_an_answer(checker: SteadyServer, registry: RedisThreads, fields: dict[str, Any]) -> None:
@@ -176,7 +192,16 @@ def test_vectors(checker: SteadyServer) -> None:
     _check(checker, requests, "POST /v1/embeddings")
 
 
-@pytest.mark.parametrize("fields", [{}, {"instructions": "Be kind.", "temperature": 0.2, "max_output_tokens": 500}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"instructions": "Be kind.", "temperature": 0.2, "max_output_tokens": 500},
+        {"tools": (_TOOL, _STRICT), "options": _OPTIONS},
+        {"tools": (_TOOL,), "options": _OPTIONS, "rounds": (_ROUND, _ROUND)},
+        {"rounds": (_ROUND,), "options": {"tool_choice": "none"}},
+    ],
+)
 def test_chat_completions(checker: SteadyServer, fields: dict[str, Any]) -> None:
     ours = Dialogue()
     ours.remember("one", "1")
@@ -202,7 +227,11 @@ _WRONG: list[tuple[str, str, Any]] = [
     ("GET", "/v1/vector_stores/vs_1/files?limit=many", None),
     ("POST", "/v1/embeddings", {"model": "m", "input": {"text": 1}}),
     ("POST", "/v1/chat/completions", {"model": "m", "messages": "nope"}),
+    ("POST", "/v1/chat/completions", {"model": "m", "messages": [], "tools": [{"type": "function"}]}),
+    ("POST", "/v1/chat/completions", {"model": "m", "messages": [], "tool_choice": {"type": "function"}}),
     ("POST", "/v1/responses", {"model": "m", "input": "q", "temperature": "hot"}),
+    ("POST", "/v1/responses", {"model": "m", "input": "q", "tool_choice": {"type": "function"}}),
+    ("POST", "/v1/responses", {"model": "m", "input": "q", "text": {"format": {"type": "json_schema"}}}),
     ("POST", "/v1/responses", {"model": "m", "input": "q", "tools": [{"type": "file_search"}]}),
     ("POST", "/v1/responses", {"model": "m", "input": "q", "tools": [_search({"type": "lte", "key": "number"})]}),
     ("POST", "/v1/responses", {"model": "m", "input": "q", "tools": [_search(_both("below"))]}),

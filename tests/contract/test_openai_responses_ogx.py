@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from models.answers import TextDelta
 from models.chats import ChatStatus
 from models.deadline import Deadline
 from models.ids import new_id
@@ -127,7 +128,7 @@ def test_an_agents_words_and_messages_left_to_a_human_are_taken_along(hosted: Ho
 def test_an_answer_that_was_withheld_is_no_part_of_it(hosted: Hosted) -> None:
     hosted.engine.say("one")
     events = hosted.engine.service.answer(hosted.engine.inbound("two"))
-    next(events)
+    next(event for event in events if isinstance(event, TextDelta))
     hosted.engine.switch(active=False)
     list(events)
     assert hosted.engine.chat("two").status is ChatStatus.SUPPRESSED
@@ -147,7 +148,7 @@ def test_a_provider_that_was_switched_and_back_learns_what_was_said_meanwhile(ho
 def test_a_message_that_failed_and_is_answered_later_stands_in_its_place(hosted: Hosted) -> None:
     hosted.engine.say("one")
     events = hosted.engine.service.answer(hosted.engine.inbound("two"))
-    next(events)
+    next(event for event in events if isinstance(event, TextDelta))
     cast(Any, events).close()
     assert hosted.engine.chat("two").status is ChatStatus.FAILED
     hosted.engine.say("three")

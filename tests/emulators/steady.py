@@ -7,12 +7,10 @@ puts it. Without it, or without Steady, the tests are skipped.
 """
 
 import contextlib
-import hashlib
 import os
 import platform
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,11 +19,11 @@ from pathlib import Path
 
 import httpx2
 
+from tests.emulators.ogx_archive import take
 from tests.emulators.openai_wire import Recorded
 from tests.servers import free_port, missing
 
-_ARCHIVE = "ogx==1.5.0"
-_MEMBER = "ogx-1.5.0/docs/static/openai-spec-2.3.0.yml"
+_MEMBER = "docs/static/openai-spec-2.3.0.yml"
 _SHA256 = "0cdb353dd22b3df487da972137f3e1c7ec55d03045cd2e830ff22674e39a4477"
 _SPEAKING = {"CI", "GITHUB_ACTIONS"}
 """With these it writes for a CI system, and not that it is ready."""
@@ -97,26 +95,8 @@ def steady() -> Iterator[SteadyServer]:
 
 
 def install() -> None:
-    """Fetch the description, unless it is there.
-
-    Raises:
-        SystemExit: the archive has another one than this file expects.
-    """
-    if _SPEC.is_file():
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        # only unpacked here, so it does not matter which Python ogx itself wants
-        source = ["--no-binary", ":all:", "--ignore-requires-python", "--dest", folder, _ARCHIVE]
-        subprocess.run([*pip, *source], check=True)
-        (archive,) = Path(folder).glob("*.tar.gz")
-        with tarfile.open(archive) as packed:
-            member = packed.extractfile(_MEMBER)
-            content = member.read() if member else b""
-    if hashlib.sha256(content).hexdigest() != _SHA256:
-        raise SystemExit(f"{_MEMBER} of {_ARCHIVE} is not the file that the tests were written for.")
-    _SPEC.parent.mkdir(parents=True, exist_ok=True)
-    _SPEC.write_bytes(content)
+    """Fetch the description, unless it is there."""
+    take(_MEMBER, _SHA256, _SPEC)
 
 
 def _program() -> Path:
