@@ -120,6 +120,12 @@ class Settings:
     callback_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "", _networks, "private networks that callbacks may go to, `10.1.0.0/16,127.0.0.0/8`; empty: none"
     )
+    mcp_servers_file: str = _setting(
+        "", str, "JSON file of MCP servers that assistants may use by name, programs among them; empty: samples only"
+    )
+    mcp_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "", _networks, "private networks in which MCP servers may be that assistants name by address; empty: none"
+    )
     mongodb_uri: str = _setting(
         "", _url("mongodb", "mongodb+srv"), "MongoDB; empty: embedded SQLite in DATA_DIR", secret=True
     )
@@ -131,7 +137,10 @@ class Settings:
         "", _url("redis", "rediss", "unix"), "Redis for what providers hold of documents; empty: REDIS_URL", secret=True
     )
     jwt_secret_key: str = _setting(
-        "", _secret, "signs tokens and encrypts displayed API keys; empty: generated once into DATA_DIR", secret=True
+        "",
+        _secret,
+        "signs tokens and encrypts displayed API keys and tools' headers; empty: generated once into DATA_DIR",
+        secret=True,
     )
     registration: str = _setting(
         "closed", _one_of("closed", "open"), "`open` lets anybody register; the first account is always possible"

@@ -24,7 +24,7 @@ Network = IPv4Network | IPv6Network
 Resolver = Callable[[str], Sequence[str]]
 """Returns the addresses of a name, as text; raises OSError when it has none."""
 
-_STEP_SECONDS = 5.0
+STEP_SECONDS = 5.0
 """How long looking a name up, or one try at a connection, may take."""
 
 _SPECIAL_IPV4 = tuple(
@@ -93,6 +93,47 @@ def _is_public(address: Address) -> bool:
     return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)
 
 
+def literal_address(host: str) -> Address | None:
+    """Return the address that a host is written as; None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def begin_lookup(resolver: Resolver, host: str) -> Future[Sequence[str]]:
+    """Begin to look a name up; a resolver takes no timeout, so a thread waits for it in our place."""
+    answer: Future[Sequence[str]] = Future()
+
+    def look_up() -> None:
+        try:
+            found = resolver(host)
+        except (OSError, ValueError) as error:
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(error)
+        else:
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(found)
+
+    threading.Thread(target=look_up, name="name-lookup", daemon=True).start()
+    return answer
+
+
+def addresses_of(host: str, found: Sequence[str]) -> list[Address]:
+    """Return the addresses that a look-up has found.
+
+    Raises:
+        NameUnresolved: there are none, or they are no addresses.
+    """
+    try:
+        addresses = [ip_address(text) for text in found]
+    except ValueError as error:
+        raise NameUnresolved(host) from error
+    if not addresses:
+        raise NameUnresolved(host)
+    return addresses
+
+
 class GuardedNetwork(httpcore2.NetworkBackend):
     """Open connections within a deadline, and only where they may lead.
 
@@ -129,34 +170,20 @@ class GuardedNetwork(httpcore2.NetworkBackend):
             return self._connected(addresses[-1], port)
 
     def _addresses(self, host: str) -> list[Address]:
-        with contextlib.suppress(ValueError):
-            return [ip_address(host)]
+        literal = literal_address(host)
+        if literal is not None:
+            return [literal]
         try:
-            addresses = [ip_address(text) for text in self._looked_up(host)]
+            found = begin_lookup(self._resolver, host).result(_seconds_left(self._deadline, STEP_SECONDS))
         except (OSError, ValueError) as error:
             raise NameUnresolved(host) from error
-        if not addresses:
-            raise NameUnresolved(host)
-        return addresses
-
-    def _looked_up(self, host: str) -> Sequence[str]:
-        """Return the resolver's answer; it takes no timeout, so a thread waits for it in our place."""
-        answer: Future[Sequence[str]] = Future()
-
-        def look_up() -> None:
-            try:
-                answer.set_result(self._resolver(host))
-            except (OSError, ValueError) as error:
-                answer.set_exception(error)
-
-        threading.Thread(target=look_up, name="callback-lookup", daemon=True).start()
-        return answer.result(_seconds_left(self._deadline, _STEP_SECONDS))
+        return addresses_of(host, found)
 
     def _connected(self, address: Address, port: int) -> "_BoundedStream":
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         opened = socket.socket(family, socket.SOCK_STREAM)
         try:
-            opened.settimeout(_seconds_left(self._deadline, _STEP_SECONDS))
+            opened.settimeout(_seconds_left(self._deadline, STEP_SECONDS))
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.connect((str(address), port))
         except OSError:

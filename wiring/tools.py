@@ -1,0 +1,44 @@
+"""What makes tools' calls, and the servers that the operator allows."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.tools import ToolServer, Transport
+from services.providers.mcp_catalog import CatalogFaults, FileToolServerCatalog
+from services.providers.mcp_tools import McpToolHost
+from settings import Settings, SettingsError
+
+_SAMPLES = Path(__file__).resolve().parent.parent / "assets" / "samples"
+_SUPPORT_DESK = ToolServer(
+    "support_desk", Transport.STDIO, command=sys.executable, args=(str(_SAMPLES / "support_desk" / "server.py"),)
+)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything that reaches tools outside.
+
+    Attributes:
+        close: ends sessions with tool servers, and the programs that were started for them.
+    """
+
+    host: McpToolHost
+    catalog: FileToolServerCatalog
+    close: Callable[[], None]
+
+
+def build_tools(settings: Settings) -> Tools:
+    """Wire the tools of MCP servers; nothing is connected to before it is used.
+
+    Raises:
+        SettingsError: MCP_SERVERS_FILE is wrong, with all its faults.
+    """
+    path = Path(settings.mcp_servers_file) if settings.mcp_servers_file else None
+    try:
+        catalog = FileToolServerCatalog(path, [_SUPPORT_DESK])
+    except CatalogFaults as error:
+        raise SettingsError([f"MCP_SERVERS_FILE: {fault}" for fault in error.faults]) from error
+    host = McpToolHost(settings.mcp_networks)
+    return Tools(host, catalog, host.close)
