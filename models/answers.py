@@ -82,6 +82,8 @@ class ModelRequest:
         tools: what the model may ask for instead of an answer.
         rounds: what it has asked for since the question, oldest first; see `after`.
         options: further parameters of the model, in OpenAI's names; a provider that does not know one leaves it out.
+        whole: nobody reads along while the answer is written: it may as well come in one piece.
+        bare: the instructions are all that the model is told: it does not speak to the person, but judges, for one.
     """
 
     assistant_id: str
@@ -100,6 +102,8 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...] = ()
     rounds: tuple[ToolRound, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
+    bare: bool = False
 
     def after(self, asked: "ToolCalls", outputs: Sequence[str]) -> "ModelRequest":
         """Return the request that goes on where these calls ended the model's turn.
@@ -169,6 +173,16 @@ class Replaying:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The message is stored, as this chat; what its answer says comes after this.
+
+    It comes once in every answer, at the beginning or behind `Replaying`, unless the answer fails before.
+    """
+
+    chat: Chat
+
+
+@dataclass(frozen=True)
 class Done:
     """The end of an answer: the chat as it is stored.
 
@@ -203,4 +217,4 @@ class Filler:
     text: str
 
 
-AnswerEvent = Replaying | TextDelta | ToolProgress | Filler | Done
+AnswerEvent = Stored | Replaying | TextDelta | ToolProgress | Filler | Done

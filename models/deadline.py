@@ -1,5 +1,6 @@
 """How long a call may take, and whether somebody still waits for it."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -48,6 +49,15 @@ class Deadline:
         """Wait that long, but not past the deadline nor after a cancel; then `check`."""
         self._cancelled.wait(min(seconds, self.remaining()))
         self.check()
+
+    def child(self, seconds: float = math.inf) -> "Deadline":
+        """Return a deadline for a part of the work: it ends with this one at the latest, and is cancelled with it."""
+        left = self.remaining()
+        child = Deadline(min(seconds, left))
+        if left <= seconds:
+            child.seconds = self.seconds
+        self.on_cancel(child.cancel)
+        return child
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """Call this when the deadline is cancelled, at once if it already is; used to cut a blocking read."""

@@ -35,6 +35,7 @@ class Given:
         temperature, max_output_tokens: instead of the assistant's own; None for these.
         options: further parameters of the model, in OpenAI's names.
         device_id: goes to tools that ask for it.
+        session: the conversation that the device says it is in; the memory is that of the newest (services/devices.py).
     """
 
     alone: bool = False
@@ -47,6 +48,7 @@ class Given:
     max_output_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     device_id: str = ""
+    session: str = ""
 
 
 NOTHING_GIVEN = Given()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import replace
 
-from models.answers import AnswerEvent, Audience, Done
+from models.answers import AnswerEvent, Audience, Done, Stored
 from models.assistants import Assistant
 from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Timings
 from models.clock import now
@@ -13,8 +13,9 @@ from models.conversations import Conversation, is_active
 from models.deadline import Deadline
 from models.errors import CallCancelled, Conflict, DeadlineExceeded, OrquestraError, ProviderFailed, Unavailable
 from models.ids import new_id
-from services.composing import Composer, Draft, Task, ms_since
+from services.composing import Composer
 from services.deliveries import settled
+from services.drafts import Draft, Task, ms_since
 from services.journal import Journal, erased
 from services.leases import LeaseKeeper
 from services.nudges import Nudges
@@ -116,6 +117,7 @@ class Attempts:
         draft, ended = Draft(), False
         try:
             with self._leases.keep(lambda until: self._chats.renew([chat.id], attempt, until)):
+                yield Stored(chat)
                 done = yield from self._make(assistant, chat, attempt, draft, deadline, audience)
                 ended = True
             yield done

@@ -58,9 +58,11 @@ class CitationFilter:
 
     def citations(self) -> tuple[Citation, ...]:
         """Return the marked passages in the order of their first use; without marks, those that support the text."""
-        if self._used:
-            return tuple(citation_of(self._passages[number - 1]) for number in self._used)
-        return supporting("".join(self._shown), self._passages)
+        return self.marked() or supporting("".join(self._shown), self._passages)
+
+    def marked(self) -> tuple[Citation, ...]:
+        """Return the marked passages in the order of their first use."""
+        return tuple(citation_of(self._passages[number - 1]) for number in self._used)
 
     def _show(self, text: str) -> str:
         for marker in _MARKER.finditer(text):

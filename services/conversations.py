@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from models.answers import AnswerEvent, Done, Inbound, Replaying, TextDelta
+from models.answers import AnswerEvent, Done, Inbound, Replaying, Stored, TextDelta
 from models.assistants import Assistant
 from models.callbacks import DeliveryStatus
 from models.chats import Chat, ChatStatus
@@ -57,7 +57,7 @@ class ConversationService:
         return Deadline(self._deadline_seconds)
 
     def answer(self, inbound: Inbound, deadline: Deadline | None = None) -> Iterator[AnswerEvent]:
-        """Store a message and yield its answer: text as it is written, then `Done` with the stored chat.
+        """Store a message and yield its answer: `Stored`, text as it is written, then `Done` with the stored chat.
 
         Cancelling the deadline, or closing the iterator, stops the model; the chat is then `failed` and the next
         delivery of the same message answers it.
@@ -74,6 +74,7 @@ class ConversationService:
         elif chat.status is ChatStatus.RECEIVED:
             yield from self._attempts.run(inbound.assistant, chat, attempt, deadline, audience=inbound.audience)
         else:
+            yield Stored(chat)
             yield Done(chat)
 
     def accept(self, inbound: Inbound) -> tuple[Chat, bool]:
@@ -212,6 +213,7 @@ class ConversationService:
                 return
             chat = stored
         yield Replaying()
+        yield Stored(chat)
         if chat.response and chat.status is ChatStatus.ANSWERED:
             yield TextDelta(chat.response)
         yield Done(chat, replayed=True)

@@ -8,8 +8,10 @@ from enum import StrEnum
 from models.chats import Chat, ChatFilter, ChatStatus
 from models.conversations import Conversation
 from models.errors import NotFound
+from models.given import NOTHING_GIVEN
 from models.ids import is_id
 from models.paging import Listing, Page
+from models.tools import ToolUse
 from models.users import Principal
 from services.news import ConversationNews, News
 from services.ownership import Ownership
@@ -25,16 +27,24 @@ class Speaker(StrEnum):
     HUMAN = "human"
     AI = "ai"
     AGENT = "agent"
+    TOOL = "tool"
 
 
 @dataclass(frozen=True)
 class Message:
-    """One utterance of a conversation."""
+    """One utterance of a conversation.
+
+    Attributes:
+        given: the client's request told it of earlier turns; it was not said here.
+        tool: the call that gave it.
+    """
 
     role: Speaker
     content: str
     created_at: datetime
     chat: Chat
+    given: bool = False
+    tool: ToolUse | None = None
 
 
 class ConversationViewer:
@@ -109,11 +119,29 @@ class ConversationViewer:
 
 
 def messages_of(chat: Chat) -> list[Message]:
-    """Return what was said in a chat and reached the other side, in order."""
-    said: list[Message] = []
+    """Return what was said in a chat and reached the other side, in order, and what tools gave on the way."""
+    said = [*_told(chat)]
     if chat.message is not None:
         said.append(Message(Speaker.HUMAN, chat.message, chat.created_at, chat))
-    if chat.response is not None and chat.status is ChatStatus.ANSWERED:
+    said += [
+        Message(Speaker.TOOL, use.output, use.started_at, chat, tool=use) for use in (*_brought(chat), *chat.tools)
+    ]
+    if chat.response is not None and chat.status is ChatStatus.ANSWERED and (chat.response or not chat.asked):
         role = Speaker.AGENT if chat.answered_by else Speaker.AI
         said.append(Message(role, chat.response, chat.answered_at or chat.created_at, chat))
     return said
+
+
+def _told(chat: Chat) -> Iterator[Message]:
+    """Yield the earlier turns that a client's request told."""
+    for turn in chat.given.turns if chat.given is not None else ():
+        for role, text in ((Speaker.HUMAN, turn.message), (Speaker.AI, turn.response)):
+            if text is not None:
+                yield Message(role, text, chat.created_at, chat, given=True)
+
+
+def _brought(chat: Chat) -> Iterator[ToolUse]:
+    """Yield what the client's own functions gave; within a thread, the rounds before are shown with earlier chats."""
+    given = chat.given or NOTHING_GIVEN
+    for result in [result for round_ in given.rounds[0 if given.alone else -1 :] for result in round_]:
+        yield ToolUse(result.call.name, "", result.call.arguments, result.output, False, chat.created_at, 0)

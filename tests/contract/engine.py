@@ -24,10 +24,12 @@ from services.journal import Journal
 from services.leases import LeaseKeeper
 from services.news import ConversationNews
 from services.nudges import ANSWER_CHAT, Nudges
-from services.ports import Subscription
+from services.ports import Subscription, ToolHost
 from services.providers.scripted import Item, ScriptedModel
+from services.tools.listing import Toolboxes
 from tests.contract.house import House
 from tests.contract.stores import Stores, make_assistant
+from tests.contract.tool_servers import ToolServers, resolved
 
 DYING = 0.4
 """Seconds that the leases of a server last which is going to die in a test."""
@@ -168,6 +170,7 @@ class Engine:
         debounce_seconds: of the assistant that is made when none is given.
         lease_seconds: short ones make attempts die soon.
         chats: what stands before the stored chats.
+        host: makes the calls of tools.
     """
 
     def __init__(
@@ -181,6 +184,7 @@ class Engine:
         found: Sequence[ScoredPassage] = (),
         chats: Any = None,
         jobs: Asked | None = None,
+        host: ToolHost | None = None,
     ) -> None:
         self.stores, self.model, self.news = stores, model, HeardNews()
         self.assistant = assistant or make_assistant(debounce_seconds=debounce_seconds)
@@ -197,7 +201,8 @@ class Engine:
             ConversationNews(self.news, stores.assistants, stores.conversations),
         )
         memory = Memory(chats, stores.documents, stores.passages, FixedIndex(found), NothingHosted())
-        composer = Composer(memory, {model.provider: model}, model.provider, history_tokens=1000)
+        toolboxes = Toolboxes(host or ToolServers(), resolved, memory.index)
+        composer = Composer(memory, {model.provider: model}, model.provider, 1000, toolboxes)
         self.jobs = jobs or Asked()
         nudges = Nudges(self.jobs)
         attempts = Attempts(journal, composer, self.leases, nudges)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.answers import AnswerEvent, Done, ModelRequest, Replaying, TextDelta, Usage
+from models.answers import AnswerEvent, Done, ModelRequest, Replaying, Stored, TextDelta, Usage
 from models.chats import ChatStatus, Tokens
 from models.clock import now
 from models.conversations import Channel
@@ -136,7 +136,7 @@ def test_an_attempt_that_lives_keeps_its_lease(stores: Stores) -> None:
 def test_a_caller_that_leaves_makes_it_failed_and_the_next_delivery_answers(stores: Stores) -> None:
     engine = Engine(stores, ScriptedModel([["half ", "an ", "answer"], ["whole"]]))
     events = engine.service.answer(engine.inbound("hello", message_id="m"))
-    assert next(events) == TextDelta("half")
+    assert isinstance(next(events), Stored) and next(events) == TextDelta("half")
     events.close()  # type: ignore[attr-defined]
     (chat,) = engine.chats()
     assert chat.status is ChatStatus.FAILED
@@ -176,8 +176,10 @@ def test_a_delivery_that_comes_later_is_shown_the_whole_answer_as_a_replay(store
         writing.set()
         first.result(5)
         chat = engine.chats()[0]
-        assert first.result(5) == [TextDelta("one"), TextDelta(" answer"), Done(chat)]
-        assert second.result(5) == [Replaying(), TextDelta("one answer"), Done(chat, replayed=True)]
+        stored, *made = first.result(5)
+        assert isinstance(stored, Stored) and stored.chat.id == chat.id
+        assert made == [TextDelta("one"), TextDelta(" answer"), Done(chat)]
+        assert second.result(5) == [Replaying(), Stored(chat), TextDelta("one answer"), Done(chat, replayed=True)]
 
 
 def test_a_delivery_that_waits_no_longer_leaves_the_attempt_alone(stores: Stores) -> None:
