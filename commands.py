@@ -1,4 +1,4 @@
-"""The commands that import: `import-folder` and `import-assistant`."""
+"""The commands that import: `import-folder`, `import-assistant` and `import-tools`."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def import_folder(load_settings: Callable[[], Settings], folder: Path, assistant_id: str) -> None:
     """Upload every document of FOLDER to an assistant; run it again to take in what has changed.
 
-    Files in folders within it are named after these. A prompt.txt becomes the assistant's prompt.
+    Files in folders within it are named after these. A prompt.txt becomes the assistant's prompt,
+    and chat.txt, tool.txt, router.txt and chatty.txt those of its roles.
     """
     with _services(load_settings) as services, _bar("file") as progress:
         documents = services.documents
@@ -76,6 +77,30 @@ def import_assistant(load_settings: Callable[[], Settings], /, **options: Any) -
             click.echo(f"API key: {key or 'not readable, since JWT_SECRET_KEY has changed; rotate it'}")
     if not report.complete:
         raise click.exceptions.Exit(1)
+
+
+@click.command("import-tools")
+@click.argument("file", type=_FILE)
+@click.option("--assistant", "assistant_id", required=True, help="The assistant's id.")
+@click.pass_obj
+def import_tools(load_settings: Callable[[], Settings], file: Path, assistant_id: str) -> None:
+    """Take the MCP servers that FILE lists (config/mcp.json and the like) into an assistant's tools.
+
+    Programs (stdio) are taken if MCP_SERVERS_FILE allows the same ones. Run it again to take in what has changed.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise click.BadParameter("The file is no text in UTF-8.", param_hint="FILE") from None
+    with _services(load_settings) as services:
+        report = services.tool_imports.take(OPERATOR, assistant_id, text)
+    for title, names in (("added", report.added), ("replaced", report.replaced), ("unchanged", report.unchanged)):
+        for name in names:
+            click.echo(f"{title}: {name}")
+    for remark in report.skipped:
+        click.echo(f"skipped: {remark}")
+    counts = (len(report.added), len(report.replaced), len(report.unchanged), len(report.skipped))
+    click.echo("{} added, {} replaced, {} unchanged, {} skipped".format(*counts))
 
 
 def _refuse_what_has_no_effect(order: ImportOrder) -> None:

@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from models.documents import PublishedFile, StoredVersion
 from models.errors import Unavailable
+from models.prompts import PROMPT_FILENAMES
 from repositories.document_keys import (
     VERSIONS,
     kept_key,
@@ -141,7 +142,7 @@ class LocalDocumentFiles:
         folder = self._folder(assistant_id)
         found: dict[str, PublishedFile] = {}
         with _explained():
-            for name in ("prompt.txt", *(f"knowledge/{name}" for name in _entries(folder / "knowledge"))):
+            for name in (*PROMPT_FILENAMES, *(f"knowledge/{name}" for name in _entries(folder / "knowledge"))):
                 filepath = f"{assistant_id}/{name}"
                 if "/." not in filepath and (about := self._stat(filepath)):
                     found[filepath] = PublishedFile(about.st_size, datetime.fromtimestamp(about.st_mtime, UTC))
@@ -158,7 +159,8 @@ class LocalDocumentFiles:
     def _kept_keys(self, assistant_id: str) -> Iterator[str]:
         versions = f"{assistant_id}/{VERSIONS}"
         for revision in _entries(self._root / versions):
-            yield f"{versions}/{revision}/prompt.txt"
+            for name in _entries(self._root / versions / revision):
+                yield f"{versions}/{revision}/{name}"
             for name in _entries(self._root / versions / revision / "knowledge"):
                 yield f"{versions}/{revision}/knowledge/{name}"
 

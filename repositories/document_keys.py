@@ -1,17 +1,20 @@
 """The names under which documents lie, the same in a folder and in a bucket.
 
-In its place: `<assistant id>/knowledge/<name>` and `<assistant id>/prompt.txt`. Each revision of it:
-`<assistant id>/.versions/<revision>/knowledge/<name>` and `<assistant id>/.versions/<revision>/prompt.txt`.
+In its place: `<assistant id>/knowledge/<name>`, or for a prompt `<assistant id>/prompt.txt` or `<role>.txt`. Each
+revision of it: the same below `<assistant id>/.versions/<revision>/`.
 """
 
 import os
 import re
 
+from models.prompts import PROMPT_FILENAMES
+
 VERSIONS = ".versions"
 """The hidden folder of an assistant in which its revisions are kept."""
 
 _ASSISTANT_ID = re.compile(r"[0-9a-f]{24}")
-_FILEPATH = re.compile(r"[0-9a-f]{24}/(?:prompt\.txt|knowledge/[^./\\\0\ud800-\udfff][^/\\\0\ud800-\udfff]*)")
+_PROMPTS = "|".join(re.escape(name) for name in sorted(PROMPT_FILENAMES))
+_FILEPATH = re.compile(rf"[0-9a-f]{{24}}/(?:{_PROMPTS}|knowledge/[^./\\\0\ud800-\udfff][^/\\\0\ud800-\udfff]*)")
 _REVISION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _LONGEST_NAME = 255
 

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from models.clock import now
 from models.documents import PublishedFile, StoredVersion
+from models.prompts import PROMPT_FILENAMES
 from repositories.document_keys import kept_key, parse_kept_key, require_assistant_id, require_filepath
 from repositories.s3_client import error_code, is_missing, s3_errors
 
@@ -41,7 +42,6 @@ _BATCH = 1000
 
 _DEAD_AFTER = timedelta(days=1)
 _SHA256 = "sha256"
-_PLACES = ("prompt.txt", "knowledge/")
 
 
 class S3DocumentFiles:
@@ -165,11 +165,12 @@ class S3DocumentFiles:
 
     def published(self, assistant_id: str) -> Mapping[str, PublishedFile]:
         """Return filepath -> file of everything that lies in its place for an assistant, whoever put it there."""
-        prompt, knowledge = (self._key(f"{require_assistant_id(assistant_id)}/{name}") for name in _PLACES)
+        folder = self._key(f"{require_assistant_id(assistant_id)}/")
+        prompts = {f"{folder}{name}" for name in PROMPT_FILENAMES}
         found: dict[str, PublishedFile] = {}
         with s3_errors():
-            prompts = (one for one in self._objects(prompt, delimiter="/") if one["Key"] == prompt)
-            for one in (*prompts, *self._objects(knowledge, delimiter="/")):
+            beside = (one for one in self._objects(folder, delimiter="/") if one["Key"] in prompts)
+            for one in (*beside, *self._objects(f"{folder}knowledge/", delimiter="/")):
                 filepath = one["Key"].removeprefix(self._prefix)
                 if not filepath.endswith("/") and "/." not in filepath:
                     found[filepath] = PublishedFile(one["Size"], one["LastModified"].astimezone(UTC))

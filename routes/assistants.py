@@ -8,7 +8,7 @@ from models.assistants import Assistant
 from models.hosting import SyncReport
 from routes.access import caller, services, signed_in
 from routes.paging import page_headers
-from routes.parsing import Blueprint
+from routes.parsing import Blueprint, request_text
 from routes.room import in_room, new_deadline
 from routes.schemas.assistants import (
     AssistantChangesSchema,
@@ -19,6 +19,7 @@ from routes.schemas.assistants import (
 )
 from routes.schemas.base import PageQuery
 from routes.schemas.hosting import SynchronizedSchema, SyncQuery
+from routes.schemas.tools import MCP_FILE, InspectedSourceSchema, ToolImportSchema
 
 blueprint = Blueprint("assistants", __name__, url_prefix="/assistants", description="Assistants and their API keys")
 
@@ -106,6 +107,24 @@ def sync(query: dict[str, bool], assistant_id: str) -> SyncReport:
 def flush_threads(assistant_id: str) -> dict[str, int]:
     """Let every conversation go on in a new thread at the provider; what the old ones hold is deleted there."""
     return {"flushed": services().threads.flush(caller(), assistant_id)}
+
+
+@blueprint.get("/tools/<assistant_id>")
+@signed_in
+@blueprint.response(200, InspectedSourceSchema(many=True))
+@in_room()
+def tools(assistant_id: str) -> Any:
+    """Tell what each source of an assistant's tools offers now, or why it offers nothing."""
+    return services().tool_inspection.inspect(caller(), assistant_id, new_deadline())
+
+
+@blueprint.post("/importTools/<assistant_id>")
+@signed_in
+@blueprint.doc(requestBody=MCP_FILE)
+@blueprint.response(200, ToolImportSchema)
+def import_tools(assistant_id: str) -> Any:
+    """Take the MCP servers of another program's file, with its comments; a second time changes nothing."""
+    return services().tool_imports.take(caller(), assistant_id, request_text())
 
 
 def _shown(assistant: Assistant) -> dict[str, Any]:

@@ -1,17 +1,13 @@
 """API keys: `orq_<key id>_<secret>`, looked up by digest, kept encrypted so that they can be shown again."""
 
-import base64
 import hashlib
 import re
 import secrets
 import string
 from datetime import datetime
 
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from models.assistants import ApiKey
+from services.sealing import Sealer
 
 _ALPHABET = string.digits + string.ascii_letters
 _ID_LENGTH = 12
@@ -29,15 +25,13 @@ class ApiKeys:
     """
 
     def __init__(self, secret: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"orquestra api keys").derive(secret.encode())
-        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+        self._sealer = Sealer(secret, "orquestra api keys")
 
     def create(self, at: datetime) -> tuple[str, ApiKey]:
         """Return a new key and its record."""
         key_id = _random(_ID_LENGTH)
         key = f"orq_{key_id}_{_random(_SECRET_LENGTH)}"
-        encrypted = self._fernet.encrypt(key.encode()).decode()
-        return key, ApiKey(key_id, self.sha256(key), encrypted, created_at=at)
+        return key, ApiKey(key_id, self.sha256(key), self._sealer.seal(key), created_at=at)
 
     def sha256(self, key: str) -> str:
         """Return the hex digest by which a key is looked up."""
@@ -45,10 +39,7 @@ class ApiKeys:
 
     def reveal(self, api_key: ApiKey) -> str | None:
         """Return the whole key; None when it was encrypted under another secret."""
-        try:
-            return self._fernet.decrypt(api_key.encrypted).decode()
-        except InvalidToken:
-            return None
+        return self._sealer.open(api_key.encrypted)
 
     def looks_like_key(self, text: str) -> bool:
         """Tell whether a text has the form of a key, to tell it from a token."""

@@ -2,16 +2,17 @@
 
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from models.assistants import Assistant
 from models.clock import now
 from models.errors import Conflict, Forbidden, Invalid, NotFound, RateLimited, Unauthenticated, Unavailable
 from models.ids import is_id, new_id
 from models.paging import Listing, Page
+from models.tools import ToolSource
 from models.users import Principal
 from services.api_keys import ApiKeys
 from services.hosting.service import HostingService
@@ -21,15 +22,18 @@ from services.ports import (
     AssistantRepository,
     ChatRepository,
     ConversationRepository,
+    DatasetRepository,
     DocumentFiles,
     DocumentRepository,
     KnowledgeIndex,
     PassageRepository,
     RateLimiter,
+    RunRepository,
     UserRepository,
     VectorRepository,
 )
 from services.threads import ThreadService
+from services.tools.sources import ToolSources
 from services.webhook_secrets import WebhookSecrets
 
 logger = logging.getLogger("orquestra.assistants")
@@ -44,6 +48,8 @@ class AssistantBelongings:
     documents: DocumentRepository
     passages: PassageRepository
     vectors: VectorRepository
+    datasets: DatasetRepository
+    runs: RunRepository
     files: DocumentFiles
     index: KnowledgeIndex
     news: ConversationNews
@@ -66,6 +72,7 @@ class AssistantService:
         belongings: AssistantBelongings,
         keys: ApiKeys,
         webhooks: WebhookSecrets,
+        sources: ToolSources,
         limiter: RateLimiter,
         providers: Collection[str],
         messages_per_minute: int,
@@ -75,6 +82,7 @@ class AssistantService:
         self._belongings = belongings
         self._keys = keys
         self._webhooks = webhooks
+        self._sources = sources
         self._limiter = limiter
         self._providers = providers
         self._messages_per_minute = messages_per_minute
@@ -110,16 +118,18 @@ class AssistantService:
         return self._assistants.list(caller.owner_filter, page)
 
     def update(self, caller: Principal, assistant_id: str, changes: Mapping[str, object]) -> Assistant:
-        """Set fields of an assistant (names of `Assistant`).
+        """Set fields of an assistant (names of `Assistant`); headers of tools come in clear.
 
         Raises:
-            Invalid: a provider that is not configured here, or an unknown owner.
+            Invalid: a provider that is not configured here, an unknown owner, or tools that this server does not know.
         """
         current = self._ownership.assistant(caller, assistant_id)
         self._check_provider(changes.get("provider"))
         owner = str(changes.get("owner_id", current.owner_id))
         if owner != current.owner_id:
             self._check_owner(caller, owner)
+        if (tools := changes.get("tools")) is not None:
+            changes = {**changes, "tools": self._sources.sealed(cast(Sequence[ToolSource], tools), current.tools)}
         changed = self._changed(assistant_id, changes)
         if changed.provider != current.provider:
             self._belongings.hosting.changed(assistant_id)
@@ -146,6 +156,8 @@ class AssistantService:
         belongings.documents.delete_of_assistant(assistant_id)
         belongings.passages.delete_of_assistant(assistant_id)
         belongings.vectors.delete_of_assistant(assistant_id)
+        belongings.datasets.delete_of_assistant(assistant_id)
+        belongings.runs.delete_of_assistant(assistant_id)
         belongings.files.delete_of_assistant(assistant_id)
         belongings.index.forget(assistant_id)
 
@@ -192,8 +204,11 @@ class AssistantService:
         """Return the current key in clear, None if the server's secret has changed since it was made."""
         return self._keys.reveal(assistant.keys[0])
 
-    def admit(self, key: str | None) -> Assistant:
+    def admit(self, key: str | None, *, counted: bool = True) -> Assistant:
         """Return the assistant that a caller's API key names, and count the message against its rate.
+
+        Args:
+            counted: False for a request that is no message.
 
         Raises:
             Unauthenticated: no key, an unknown one, or one whose grace has ended.
@@ -210,7 +225,8 @@ class AssistantService:
             raise Unauthenticated(
                 "This API key is not valid. Look the current one up with the assistant.", code="api_key_invalid"
             )
-        self._count(assistant)
+        if counted:
+            self._count(assistant)
         return assistant
 
     def _changed(self, assistant_id: str, changes: Mapping[str, object]) -> Assistant:

@@ -20,15 +20,15 @@ from models.documents import (
 from models.errors import Invalid, NotFound, TooLarge
 from models.ids import is_id, new_id
 from models.paging import Listing, Page
+from models.prompts import prompt_filename
 from models.users import Principal
-from services.composing import PROMPT_FILENAME
 from services.drift import DriftCheck
 from services.importing.documents import ImportLimits
 from services.indexing import GAVE_UP, INDEXING_FAILED, IndexingService
 from services.knowledge.filenames import safe_filename
 from services.ownership import Ownership
 from services.ports import Parser
-from services.prompts import PromptShelf, prompt_path
+from services.prompts import PromptShelf
 from services.shelf import Shelf, changed
 
 _WAIT_SECONDS = 120.0
@@ -221,13 +221,14 @@ class DocumentService:
 def _describe(assistant_id: str, type: DocumentType, name: str, content: bytes) -> Document:
     """Return the record of new content, not indexed yet."""
     at, revision, sha256 = now(), new_id(), hashlib.sha256(content).hexdigest()
-    prompt = type is DocumentType.PROMPT
+    filename = prompt_filename(name) if type is DocumentType.PROMPT else name
+    folder = assistant_id if type is DocumentType.PROMPT else f"{assistant_id}/knowledge"
     return Document(
         id=new_id(),
         assistant_id=assistant_id,
         type=type,
-        filename=PROMPT_FILENAME if prompt else name,
-        filepath=prompt_path(assistant_id) if prompt else f"{assistant_id}/knowledge/{name}",
+        filename=filename,
+        filepath=f"{folder}/{filename}",
         revision=revision,
         size=len(content),
         sha256=sha256,

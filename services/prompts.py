@@ -7,7 +7,6 @@ from models.documents import Document, DocumentStatus, ParsedText, Piece
 from models.errors import Invalid, OrquestraError, TooLarge, UnsupportedFormat
 from models.ids import new_id
 from services import templates
-from services.composing import PROMPT_FILENAME
 from services.indexing import passages_of
 from services.knowledge.charsets import decode
 from services.shelf import Shelf
@@ -62,11 +61,6 @@ class PromptShelf:
                 library.passages.delete_revision(ready.assistant_id, ready.id, ready.build)
                 library.files.discard(ready.filepath, ready.build)
             raise
-
-
-def prompt_path(assistant_id: str) -> str:
-    """Return where an assistant's prompt lies."""
-    return f"{assistant_id}/{PROMPT_FILENAME}"
 
 
 def _read(name: str, content: bytes) -> str:

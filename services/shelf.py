@@ -10,7 +10,7 @@ from models.clock import now
 from models.documents import Document, DocumentStatus, DocumentType, Version
 from models.errors import Conflict, NotFound, OrquestraError, Unavailable
 from models.ids import new_id
-from services.composing import PROMPT_FILENAME
+from models.prompts import PROMPT_FILENAMES
 from services.ports import (
     AssistantRepository,
     DocumentFiles,
@@ -163,7 +163,8 @@ class Shelf:
             if kept.age_seconds < _ABANDONED_SECONDS:
                 continue
             path = PurePosixPath(kept.filepath)
-            type = DocumentType.PROMPT if path.name == PROMPT_FILENAME and len(path.parts) == 2 else DocumentType.RAG
+            prompt = path.name in PROMPT_FILENAMES and len(path.parts) == 2
+            type = DocumentType.PROMPT if prompt else DocumentType.RAG
             document = library.documents.find(path.parts[0], type, path.name)
             if document is None or kept.revision not in known_revisions(document):
                 library.files.discard(kept.filepath, kept.revision)

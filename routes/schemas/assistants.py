@@ -5,11 +5,14 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from routes.schemas.base import Text, Timestamp, is_object_id, not_blank
+from routes.schemas.routing import RoutingSchema
+from routes.schemas.tools import ToolSourceSchema, have_unique_names
 from services.callback_urls import check_host_rule
+from services.tools.source_rules import MOST_SOURCES
 
 _IGNORED = frozenset(
     {
-        "id", "api_key", "created_at", "updated_at", "version", "voice", "tools", "routing",
+        "id", "api_key", "created_at", "updated_at", "version", "voice",
         "webhook_secret", "webhook_grace_until",
     }
 )  # fmt: skip
@@ -56,8 +59,10 @@ class AssistantChangesSchema(Schema):
     debounce_seconds = fields.Float(validate=validate.Range(0, 30))
     callback_hosts = fields.List(Text(validate=_is_host_rule), validate=validate.Length(max=_MOST_HOSTS))
     voice = fields.Raw(allow_none=True, validate=_not_yet)
-    tools = fields.Raw(validate=_not_yet)
-    routing = fields.Raw(allow_none=True, validate=_not_yet)
+    tools = fields.List(
+        fields.Nested(ToolSourceSchema), validate=[validate.Length(max=MOST_SOURCES), have_unique_names]
+    )
+    routing = fields.Nested(RoutingSchema, allow_none=True)
     id = fields.Raw(data_key="_id")
     api_key = fields.Raw(allow_none=True)
     created_at = fields.Raw(data_key="createdAt")
@@ -69,7 +74,8 @@ class AssistantChangesSchema(Schema):
     @post_load
     def keep_what_changes(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Drop what may be present but cannot be set."""
-        return {name: value for name, value in data.items() if name not in _IGNORED}
+        changes = {name: value for name, value in data.items() if name not in _IGNORED}
+        return changes | {"tools": tuple(changes["tools"])} if "tools" in changes else changes
 
 
 class RotationSchema(Schema):
@@ -106,8 +112,8 @@ class AssistantSchema(Schema):
         allow_none=True, metadata={"description": "until when callbacks are signed with the secret before as well"}
     )
     voice = fields.Constant(None, allow_none=True)
-    tools: fields.Constant[list[str]] = fields.Constant([])
-    routing = fields.Constant(None, allow_none=True)
+    tools = fields.List(fields.Nested(ToolSourceSchema))
+    routing = fields.Nested(RoutingSchema, allow_none=True)
 
 
 class FlushedSchema(Schema):

@@ -7,9 +7,9 @@ from pathlib import Path
 from models.assistants import Assistant
 from models.documents import DocumentType
 from models.errors import Invalid
+from models.prompts import PROMPT_FILENAME
 from models.users import OPERATOR
 from services.assistants import AssistantService
-from services.composing import PROMPT_FILENAME
 from services.documents import DocumentService
 from services.importing.documents import FolderImport, ImportSummary
 from services.importing.folder import FolderFile

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.documents import DocumentType
 from models.errors import Invalid
-from services.composing import PROMPT_FILENAME
+from models.prompts import PROMPT_FILENAMES
 from services.knowledge.filenames import safe_filename
 
 _HIDDEN = (".", "~$")  # Office puts `~$` before the name of a file that is open
@@ -66,12 +66,12 @@ def survey(folder: Path, extensions: Collection[str]) -> Survey:
     found = Survey()
     for parts in _walk(root, found):
         location, path = root.joinpath(*parts), _shown(parts)
-        is_prompt = parts == (PROMPT_FILENAME,)
+        is_prompt = path in PROMPT_FILENAMES
         obstacle = _obstacle(location, root, extensions)
         if obstacle is not None:
             found.skipped.append(Remark(path, obstacle))
             continue
-        name = PROMPT_FILENAME if is_prompt else safe_filename(" - ".join(parts))
+        name = path if is_prompt else safe_filename(" - ".join(parts))
         found.files.append(FolderFile(path, location, DocumentType.PROMPT if is_prompt else DocumentType.RAG, name))
     _separate(found)
     return found

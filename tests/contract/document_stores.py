@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ASSISTANT = "0123456789abcdef01234567"
 PATH = f"{ASSISTANT}/knowledge/férias 年假 100% +a#b&c=d?.md"
 PROMPT = f"{ASSISTANT}/prompt.txt"
+ROUTER_PROMPT = f"{ASSISTANT}/router.txt"
 PREFIX = "fleet/docs"
 
 

@@ -7,7 +7,7 @@ import pytest
 from models.documents import StoredVersion
 from models.errors import Unavailable
 from services.ports import DocumentFiles
-from tests.contract.document_stores import ASSISTANT, PATH, PROMPT, Place, content_of
+from tests.contract.document_stores import ASSISTANT, PATH, PROMPT, ROUTER_PROMPT, Place, content_of
 from tests.contract.stores import at_once
 
 OTHER = f"{'f' * 24}/prompt.txt"
@@ -30,7 +30,7 @@ def kept_name(filepath: str, revision: str) -> str:
     return f"{assistant_id}/.versions/{revision}/{rest}"
 
 
-@pytest.mark.parametrize("filepath", [PATH, PROMPT])
+@pytest.mark.parametrize("filepath", [PATH, PROMPT, ROUTER_PROMPT])
 def test_a_staged_revision_is_kept_and_seen_in_place_once_it_is_published(place: Place, filepath: str) -> None:
     files = place.files
     files.stage(filepath, "r1", b"one")
@@ -133,8 +133,9 @@ def test_kept_revisions_tell_their_age(files: DocumentFiles) -> None:
     files.stage(PATH, "r1", b"one")
     files.stage(OTHER, "r2", b"two")
     files.publish(OTHER, "r2")
+    files.stage(ROUTER_PROMPT, "r3", b"three")
     found = {(one.filepath, one.revision): one for one in files.kept()}
-    assert set(found) == {(PATH, "r1"), (OTHER, "r2")}
+    assert set(found) == {(PATH, "r1"), (OTHER, "r2"), (ROUTER_PROMPT, "r3")}
     assert all(isinstance(one, StoredVersion) and 0 <= one.age_seconds < 60 for one in found.values())
 
 
@@ -154,8 +155,9 @@ def test_published_lists_whatever_lies_in_place(place: Place) -> None:
     files.stage(PATH, "r1", b"one")
     files.publish(PATH, "r1")
     files.stage(PATH, "r2", b"not published")
-    by_hand = [f"{ASSISTANT}/knowledge/a\\b.md", f"{ASSISTANT}/knowledge/zwölf.md", PROMPT]
+    by_hand = [f"{ASSISTANT}/knowledge/a\\b.md", f"{ASSISTANT}/knowledge/zwölf.md", PROMPT, ROUTER_PROMPT]
     hidden = [f"{ASSISTANT}/knowledge/.x", f"{ASSISTANT}/knowledge/sub/x.md", f"{ASSISTANT}/prompt.txt.bak", OTHER]
+    hidden += [f"{ASSISTANT}/notes.txt", f"{ASSISTANT}/sub/router.txt"]
     for name in by_hand + hidden:
         place.put(name, b"by hand")
     found = files.published(ASSISTANT)

@@ -89,6 +89,7 @@ def office(stores: Stores, tmp_path: Path) -> Office:
         ApiKeys("secret"),
         WebhookSecrets("secret"),
         cast(Any, None),
+        cast(Any, None),
         frozenset({"openai"}),
         0,
     )
