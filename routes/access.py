@@ -44,11 +44,27 @@ def signed_in(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def with_api_key(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only callers with an assistant's API key in; `calling_assistant()` then returns it."""
+    """Let only callers with an assistant's API key in, and count a message; `calling_assistant()` is the assistant."""
+    return _with_api_key(view, counted=True)
 
+
+def with_uncounted_api_key(view: Callable[P, R]) -> Callable[P, R]:
+    """Let callers in as `with_api_key` does, to a path that takes no message."""
+    return _with_api_key(view, counted=False)
+
+
+def with_bare_api_key(view: Callable[P, R]) -> Callable[P, R]:
+    """Let callers in as `with_api_key` does, and those who send the key as all of `Authorization`, without a scheme."""
+    return _with_api_key(view, counted=True, bare=True)
+
+
+def _with_api_key(view: Callable[P, R], *, counted: bool, bare: bool = False) -> Callable[P, R]:
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        g.assistant = services().assistants.admit(request.headers.get("X-API-Key") or bearer())
+        key = request.headers.get("X-API-Key") or bearer()
+        if bare and not key:
+            key = request.headers.get("Authorization", "").strip() or None
+        g.assistant = services().assistants.admit(key, counted=counted)
         return view(*args, **kwargs)
 
     _document_security(guarded, [{"apiKey": []}, {"apiKeyBearer": []}])

@@ -1,5 +1,6 @@
 """What the doors that wait for an answer share: the message's id, the whole answer, and its measure."""
 
+import hashlib
 from collections.abc import Iterator
 
 from flask import request
@@ -9,6 +10,7 @@ from models.errors import Invalid, OrquestraError
 from routes.metrics import Metrics
 
 REPLAYED = "Idempotent-Replayed"
+THREAD_ID = "x-thread-id"
 IDEMPOTENCY_KEY = {"in": "header", "name": "Idempotency-Key", "schema": {"type": "string", "maxLength": 256}}
 """The header as OpenAPI describes it."""
 
@@ -27,6 +29,22 @@ def idempotency_key() -> str | None:
             "Idempotency-Key must have 1 to 256 characters.", errors={"Idempotency-Key": ["1 to 256 characters."]}
         )
     return key
+
+
+def thread_header(thread: str) -> str:
+    """Return a thread's name as a header has it: in UTF-8, which WSGI wants as Latin-1, and on one line."""
+    return "".join(character for character in thread if character.isprintable()).encode().decode("latin-1")
+
+
+def request_digest() -> str:
+    """Return what is the same when a client sends this request once more, and nearly never otherwise."""
+    return hashlib.sha256(request.path.rstrip("/").encode() + b"\0" + request.get_data(cache=True)).hexdigest()
+
+
+def is_repeated() -> bool:
+    """Tell whether one of OpenAI's SDKs says that it sends this request once more, after a failure that it saw."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    return count.isascii() and count.isdigit() and int(count[:9]) > 0
 
 
 def whole(events: Iterator[AnswerEvent], measured: Metrics) -> Done:

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import request, url_for
 
-from models.answers import AnswerEvent, Done, Replaying, TextDelta
+from models.answers import AnswerEvent, Done, Filler, Replaying, TextDelta, ToolProgress
 from models.chats import ChatStatus
 from models.errors import OrquestraError, Unavailable
 from routes.access import caller, calling_assistant, metrics, services, signed_in, with_api_key
@@ -45,14 +45,15 @@ blueprint = Blueprint("chats", __name__, url_prefix="/chats", description="Messa
 @in_room(when=lambda data: not data.get("callback_url"))
 def send_message(data: dict[str, Any]) -> Any:
     """Take a person's message from a channel and give its one answer: whole, as server-sent events, or by callback."""
-    message = inbound(data, calling_assistant(), idempotency_key())
+    streamed = data["stream"] or request.accept_mimetypes.best == "text/event-stream"
+    message = inbound(data, calling_assistant(), idempotency_key(), streamed=streamed)
     if message.callback_url is not None:
         chat, replayed = services().conversations.accept(message)
         place = {"Location": url_for("chats.get", reference=chat.id)}
         return chat, 202, {**place, REPLAYED: "true"} if replayed else place
     deadline = new_deadline()
     events = services().conversations.answer(message, deadline)
-    if data["stream"] or request.accept_mimetypes.best == "text/event-stream":
+    if streamed:
         headers: dict[str, str] = {}
         this_request = request_id()
 
@@ -175,6 +176,8 @@ def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measur
             case TextDelta(text):
                 sent.append(text)
                 yield frame("message", {"delta": text})
+            case ToolProgress() | Filler():
+                yield _aside(event)
             case Done(chat):
                 if chat.status is ChatStatus.ANSWERED and not sent:
                     yield frame("message", {"delta": chat.response})
@@ -184,3 +187,10 @@ def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measur
                         code="answer_overtaken",
                     )
                 yield frame("done", ChannelAnswerSchema().dump(chat))
+
+
+def _aside(event: ToolProgress | Filler) -> bytes:
+    """Return the frame of what is no part of the answer."""
+    if isinstance(event, Filler):
+        return frame("filler", {"delta": event.text})
+    return frame("tool", {"name": event.name, "status": event.status})

@@ -42,7 +42,7 @@ def list_(query: dict[str, Any]) -> Any:
 @blueprint.arguments(PageQuery, location="query")
 @blueprint.response(200, MessageSchema(many=True))
 def messages(query: dict[str, Page], conversation_id: str) -> Any:
-    """List what was said, oldest first; limit and after count in chats, of which each has up to two messages."""
+    """List what was said, oldest first; limit and after count in chats, of which each has several messages."""
     listing = services().viewer.chats(caller(), conversation_id, query["page"])
     said = [message for chat in listing.items for message in messages_of(chat)]
     return said, page_headers(listing, query["page"])
@@ -106,16 +106,18 @@ def _as_markdown(conversation: Conversation, said: Sequence[Message]) -> Respons
     channel = conversation.channel
     lines = [f"# {channel.message_service} {channel.id}", ""]
     for message in MessageSchema(many=True).dump(said):
-        lines += [f"**{message['role']}** {message['createdAt']}", "", message["content"], ""]
+        name = f" {message['tool']['name']}" if message["tool"] else ""
+        lines += [f"**{message['role']}**{name} {message['createdAt']}", "", message["content"], ""]
     return Response("\n".join(lines), content_type="text/markdown; charset=utf-8")
 
 
 def _as_csv(_conversation: Conversation, said: Sequence[Message]) -> Response:
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerow(["createdAt", "role", "content", "chat_id"])
+    writer.writerow(["createdAt", "role", "content", "chat_id", "tool"])
     for message in MessageSchema(many=True).dump(said):
-        writer.writerow([message["createdAt"], message["role"], _inert(message["content"]), message["chat_id"]])
+        tool = _inert(message["tool"]["name"]) if message["tool"] else ""
+        writer.writerow([message["createdAt"], message["role"], _inert(message["content"]), message["chat_id"], tool])
     return Response(table.getvalue(), content_type="text/csv; charset=utf-8")
 
 

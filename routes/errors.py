@@ -1,15 +1,19 @@
-"""One shape for every failure: application/problem+json (RFC 9457)."""
+"""One shape for every failure: application/problem+json (RFC 9457), but for the doors, which have their protocol's."""
 
 import logging
 import math
+import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, json
+from flask import Flask, Response, json, request
 from marshmallow import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from models.errors import Invalid, OrquestraError, RateLimited, Unavailable
+from routes.dashscope_errors import dashscope_failure
+from routes.openai_errors import openai_failure
 from routes.requests import request_id
 
 logger = logging.getLogger("orquestra.errors")
@@ -38,8 +42,8 @@ def problem(error: OrquestraError, request_id: str) -> dict[str, Any]:
 
 
 def register_errors(app: Flask) -> None:
-    """Answer every failure, expected or not, with a problem document."""
-    app.register_error_handler(OrquestraError, failure)
+    """Answer every failure, expected or not, with a problem document, or as the path's door has it."""
+    app.register_error_handler(OrquestraError, _ours)
     app.register_error_handler(ValidationError, _validation)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
@@ -55,8 +59,13 @@ def failure(error: OrquestraError) -> Response:
     return response
 
 
+def _ours(error: OrquestraError) -> Response:
+    """Present an error of ours in the shape of the path's protocol."""
+    return next((present for path, present in _DOORS if path.match(request.path)), failure)(error)
+
+
 def _validation(error: ValidationError) -> Response:
-    return failure(Invalid("Some values are wrong; `errors` names them.", errors=_flatten(error.messages)))
+    return _ours(Invalid("Some values are wrong; `errors` names them.", errors=_flatten(error.messages)))
 
 
 def _http(error: HTTPException) -> Response:
@@ -65,11 +74,11 @@ def _http(error: HTTPException) -> Response:
     if messages is not None:
         # webargs groups by location: {"json": {field: [...]}}
         fields = {name: text for group in messages.values() for name, text in _flatten(group).items()}
-        return failure(Invalid("Some values are wrong; `errors` names them.", errors=fields))
+        return _ours(Invalid("Some values are wrong; `errors` names them.", errors=fields))
     status = error.code or 500
-    response = _respond(
-        _document(status, HTTPStatus(status).phrase, _advice(status), _CODES.get(status, "http_error"), request_id())
-    )
+    ours = OrquestraError(_advice(status), code=_CODES.get(status, "http_error"))
+    ours.status, ours.title = status, HTTPStatus(status).phrase
+    response = _ours(ours)
     for name, value in error.get_headers():
         if name.lower() in {"allow", "retry-after"}:
             response.headers[name] = value
@@ -78,7 +87,7 @@ def _http(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     logger.error("unhandled error", exc_info=error)
-    return _respond(_document(500, "Internal error", _advice(500), "internal_error", request_id()))
+    return _ours(OrquestraError(_advice(500)))
 
 
 def _document(status: int, title: str, detail: str, code: str, request_id: str) -> dict[str, Any]:
@@ -116,3 +125,10 @@ def _flatten(messages: Any, prefix: str = "") -> dict[str, list[str]]:
     for name, inner in messages.items():
         flat.update(_flatten(inner, f"{prefix}.{name}" if prefix else str(name)))
     return flat
+
+
+_DOORS: tuple[tuple[re.Pattern[str], Callable[[OrquestraError], Response]], ...] = (
+    (re.compile(r"(/api)?(/v1)?/apps/"), dashscope_failure),
+    (re.compile(r"/v1/"), openai_failure),
+)
+"""The paths whose clients speak another protocol, and how failures look in it; the first that matches counts."""

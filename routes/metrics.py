@@ -53,6 +53,13 @@ class Metrics:
             "orquestra_chat_failures", "Channel messages without an answer", ["code"], registry=self._registry
         )
         self._tokens = Counter("orquestra_tokens", "Model tokens", ["direction", "provider"], registry=self._registry)
+        self._tools = Histogram(
+            "orquestra_tool_call_seconds",
+            "Calls of tools by how they ended, and their time",
+            ["outcome"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self._stages = Histogram(
             "orquestra_answer_stage_seconds",
             "Where answers spend their time",
@@ -75,6 +82,8 @@ class Metrics:
         self._chats.labels(chat.status.value, provider).inc()
         self._tokens.labels("in", provider).inc(chat.tokens.input)
         self._tokens.labels("out", provider).inc(chat.tokens.output)
+        for use in chat.tools:
+            self._tools.labels("failed" if use.failed else "done").observe(use.duration_ms / 1000)
         for stage, ms in vars(chat.timings).items():
             if ms is not None:
                 self._stages.labels(stage.removesuffix("_ms")).observe(ms / 1000)

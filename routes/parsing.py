@@ -1,10 +1,12 @@
 """How requests are read: flask-smorest's blueprint with a stricter parser, and the converter of chat references."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import flask_smorest
-from flask import Request
+from flask import Request, request
+from marshmallow import Schema
 from webargs import core
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import CombinedMultiDict
@@ -13,6 +15,8 @@ from werkzeug.routing import BaseConverter
 from models.errors import BadRequest, Invalid, UnsupportedFormat
 
 _DEPTH = 32
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class RequestParser(FlaskParser):
@@ -54,10 +58,31 @@ class RequestParser(FlaskParser):
         return self._makeproxy(form, schema)
 
 
+def request_text() -> str:
+    """Return the whole body, which is a text, whatever its Content-Type says.
+
+    Raises:
+        BadRequest: it is empty, or no UTF-8.
+    """
+    try:
+        text = request.get_data().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequest("The body is no text in UTF-8.", code="invalid_text") from error
+    if not text.strip():
+        raise BadRequest("The body is empty. Send the file's text.", code="invalid_text")
+    return text
+
+
 class Blueprint(flask_smorest.Blueprint):
     """A blueprint whose views read requests with `RequestParser`."""
 
     ARGUMENTS_PARSER = RequestParser()
+
+    def arguments(self, schema: Schema | type[Schema], **options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Read arguments by a schema that is made once: webargs makes one for each request, which costs 0.5 ms."""
+        made = schema() if isinstance(schema, type) else schema
+        decorator: Callable[[Callable[P, R]], Callable[P, R]] = super().arguments(made, **options)
+        return decorator
 
 
 class ReferenceConverter(BaseConverter):

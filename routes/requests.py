@@ -66,8 +66,11 @@ def _name_scheme_as_expected() -> None:
 
 
 def _loggable_path() -> str:
-    """Return the path without what may be personal: a channel's id is often a phone number."""
-    reference = (request.view_args or {}).get("reference")
+    """Return the path without what may be personal: a channel's id is often a phone number, a session's a device."""
+    named = request.view_args or {}
+    if "session_id" in named:
+        return request.path.replace(f"/sessions/{named['session_id']}/", "/sessions/<session>/")
+    reference = named.get("reference")
     if reference is None or is_id(reference):
         return request.path
     return request.path.removesuffix(reference) + "<channel>"

@@ -1,6 +1,7 @@
 """How many requests may keep a thread for long; one more is refused at once, and the others go on being answered."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
@@ -16,6 +17,7 @@ from routes.access import services
 
 ROOM_KEY = "orquestra-room"
 _PLACE = "orquestra.place"
+_LOOK_SECONDS = 0.25
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,9 +28,11 @@ class Place:
 
     Attributes:
         deadline: of the answer that it waits for; None when it waits for something else.
+        gone: tells whether its client has left, so that nobody needs the answer; None where it is made all the same.
     """
 
     deadline: Deadline | None = None
+    gone: Callable[[], bool] | None = None
 
 
 class Room:
@@ -47,14 +51,18 @@ class Room:
         self._places: set[Place] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._watching = False
 
     @property
     def used(self) -> int:
         """Return how many places are taken."""
         return len(self._places)
 
-    def enter(self) -> Place:
+    def enter(self, gone: Callable[[], bool] | None = None) -> Place:
         """Take a place.
+
+        Args:
+            gone: tells whether the client has left; its answer's deadline is then cancelled within half a second.
 
         Raises:
             Unavailable: code `server_full`, there is none; `server_draining`, the server is about to end.
@@ -64,9 +72,12 @@ class Room:
                 raise cut_off()
             if len(self._places) >= self.size:
                 raise Unavailable("The server answers as many as it can. Try again in a moment.", code="server_full")
-            place = Place()
+            place = Place(gone=gone)
             self._places.add(place)
             self._shown.inc()
+            if gone is not None and not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, name="watch", daemon=True).start()
             return place
 
     def leave(self, place: Place) -> None:
@@ -75,6 +86,20 @@ class Room:
             if place in self._places:
                 self._places.remove(place)
                 self._shown.dec()
+
+    def _watch(self) -> None:
+        """Cancel the answers whose clients have left, for as long as somebody is here whose client may leave."""
+        while watched := self._watched():
+            for place in watched:
+                if place.gone is not None and place.deadline is not None and place.gone():
+                    place.deadline.cancel()
+            time.sleep(_LOOK_SECONDS)
+
+    def _watched(self) -> list[Place]:
+        with self._lock:
+            watched = [place for place in self._places if place.gone is not None]
+            self._watching = bool(watched)
+            return watched
 
     def close(self) -> None:
         """Cut the answers short that are still being waited for: the server ends."""
@@ -155,18 +180,25 @@ def _always(*_: object, **__: object) -> bool:
     return True
 
 
-def in_room(when: Callable[..., bool] = _always) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def in_room(
+    when: Callable[..., bool] = _always, *, watched: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a request in that may keep its thread for long, if there is room; it stands below all other decorators.
 
     Args:
         when: tells from the view's arguments whether this request may take long.
+        watched: an answer is for this request alone: its deadline is cancelled when the client leaves, and a request
+            whose client has left before its turn came is dropped. Its own repetition may have come first.
     """
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def counted(*args: P.args, **kwargs: P.kwargs) -> R:
+            gone = request.environ.get("waitress.client_disconnected") if watched else None
+            if gone is not None and gone():
+                raise cut_off()
             if when(*args, **kwargs):
-                request.environ[_PLACE] = room().enter()
+                request.environ[_PLACE] = room().enter(gone)
             try:
                 return view(*args, **kwargs)
             except CallCancelled:  # whoever left does not read it; whoever is still there was cut off by us

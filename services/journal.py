@@ -15,6 +15,7 @@ from models.conversations import Conversation, is_active
 from models.errors import Conflict, Unauthenticated, Unavailable
 from models.ids import new_id
 from services.deliveries import settled
+from services.devices import are_of_one_session
 from services.news import ConversationNews
 from services.ports import AssistantRepository, ChatRepository, ConversationRepository, Locks
 
@@ -117,7 +118,8 @@ class Journal:
             last_known = max(newest.id if newest else "", conversation.memory_from) or None
             chat = _new_chat(inbound, conversation, key, new_id(after=last_known))
             if chat.status is ChatStatus.RECEIVED:
-                leased = replace(chat, lease_until=end_of_lease(), burst=_burst(inbound.assistant, newest))
+                before = newest if newest is not None and are_of_one_session(newest, chat) else None
+                leased = replace(chat, lease_until=end_of_lease(), burst=_burst(inbound.assistant, before))
                 chat = leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
             if not self.chats.add(chat):
                 return None
@@ -163,7 +165,11 @@ def _new_chat(inbound: Inbound, conversation: Conversation, dedupe_key: str, cha
 
 
 def _burst(assistant: Assistant, newest: Chat | None) -> Burst | None:
-    """Return the burst that a message belongs to that arrives now, behind the conversation's newest chat."""
+    """Return the burst that a message belongs to that arrives now.
+
+    Args:
+        newest: the chat that it comes behind in its conversation; None if it goes on from nothing.
+    """
     if not assistant.debounce_seconds:
         return None
     at, pause = now(), timedelta(seconds=assistant.debounce_seconds)

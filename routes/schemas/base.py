@@ -1,14 +1,18 @@
 """What several schemas share."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
 from models.chats import Chat
 from models.clock import now
 from models.conversations import Conversation, is_active
 from models.paging import Page
+
+LONGEST_MESSAGE = 200_000
+"""Characters of a message that comes by a door: clients put documents into it."""
 
 # `(?![\s\S])` is the end of the text in Python and in JavaScript alike, which `$` and `\Z` are not.
 is_object_id = validate.Regexp(r"^[0-9a-f]{24}(?![\s\S])", error="Must be 24 hexadecimal digits.")
@@ -44,6 +48,27 @@ class Timestamp(fields.DateTime):
         utc = value.astimezone(UTC)
         spec = "milliseconds" if utc.microsecond else "seconds"
         return utc.isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+class ClientSchema(Schema):
+    """A request of a client of another service: what is known of it is taken, clients send new fields all the time.
+
+    What no model's server could be sent is refused, wherever it is.
+    """
+
+    class Meta:
+        """Take the fields below, whatever else comes along."""
+
+        unknown = EXCLUDE
+
+    @pre_load
+    def check_json(self, data: Any, **_: Any) -> Any:
+        """Refuse NaN and unpaired surrogates."""
+        try:
+            json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError:
+            raise ValidationError("Must be JSON without NaN and without unpaired surrogates.") from None
+        return data
 
 
 class PageQuery(Schema):

@@ -6,12 +6,13 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates, validates_schema
 
-from models.answers import Inbound
+from models.answers import Audience, Inbound
 from models.assistants import Assistant
 from models.callbacks import DeliveryStatus
 from models.chats import ChatFilter, ChatStatus
 from models.clock import now
 from models.conversations import Channel
+from models.routing import Route
 from routes.schemas.base import PageQuery, Text, Timestamp, answering_now, is_object_id, not_blank
 from services.callback_urls import check_callback_url
 
@@ -37,10 +38,10 @@ class ChannelMessageSchema(Schema):
     def check_metadata(self, value: dict[str, Any], **_: Any) -> None:
         """Keep metadata small, since it is stored with every chat, and such that it can be given back."""
         try:
-            size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+            fits = fits_metadata(value)
         except ValueError:
             raise ValidationError("Must be JSON without NaN and without unpaired surrogates.") from None
-        if len(value) > _METADATA_ITEMS or size > _METADATA_BYTES:
+        if not fits:
             raise ValidationError(f"At most {_METADATA_ITEMS} entries and {_METADATA_BYTES} bytes of JSON.")
 
     @validates_schema
@@ -50,8 +51,23 @@ class ChannelMessageSchema(Schema):
             raise ValidationError("Send either callback_url or stream, not both.", "callback_url")
 
 
-def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | None) -> Inbound:
+def fits_metadata(value: dict[str, Any]) -> bool:
+    """Tell whether metadata is small enough to be stored with every chat.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    return len(value) <= _METADATA_ITEMS and size <= _METADATA_BYTES
+
+
+def inbound(
+    data: dict[str, Any], assistant: Assistant, idempotency_key: str | None, *, streamed: bool = False
+) -> Inbound:
     """Build the message from a loaded ChannelMessageSchema; the header means the same as `message_id`.
+
+    Args:
+        streamed: the answer is sent as events of several kinds.
 
     Raises:
         Invalid: code `callback_not_allowed`.
@@ -67,6 +83,7 @@ def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | N
         active=data["active"],
         callback_url=data["callback_url"],
         metadata=data["metadata"],
+        audience=Audience.EVENTS if streamed else Audience.NOBODY,
     )
 
 
@@ -190,6 +207,36 @@ class DeliveryTrySchema(Schema):
     duration_ms = fields.Integer()
 
 
+class ToolEndSchema(Schema):
+    """A call of a tool, without what was said to it and what it gave."""
+
+    name = fields.String()
+    failed = fields.Boolean()
+    duration_ms = fields.Integer()
+
+
+class CalledToolSchema(ToolEndSchema):
+    """A call of a tool; `source` is the assistant's, "" for a function of the client's own."""
+
+    source = fields.String()
+    arguments = fields.String()
+
+
+class ToolUseSchema(CalledToolSchema):
+    """A call of a tool, and what it gave."""
+
+    output = fields.String()
+    started_at = Timestamp()
+
+
+class ToolCallSchema(Schema):
+    """A function of the client's that the model waits for."""
+
+    id = fields.String()
+    name = fields.String()
+    arguments = fields.String()
+
+
 class ChatSchema(Schema):
     """A message and its answer, as its managers see it."""
 
@@ -207,6 +254,10 @@ class ChatSchema(Schema):
     citations = fields.List(fields.Nested(CitationSchema))
     provider = fields.String(allow_none=True)
     model = fields.String(allow_none=True)
+    tools = fields.List(fields.Nested(ToolUseSchema))
+    asked = fields.List(fields.Nested(ToolCallSchema))
+    route = fields.Enum(Route, by_value=True, allow_none=True)
+    truncated = fields.Boolean()
     timings = fields.Nested(TimingsSchema)
     error = fields.Nested(ChatFailureSchema, allow_none=True)
     feedback = fields.Nested(StoredFeedbackSchema, allow_none=True)
@@ -218,16 +269,18 @@ class ChatSchema(Schema):
 
 
 class ChannelAnswerSchema(ChatSchema):
-    """A chat as its channel sees it: an answer that a human overtook is not given out.
+    """A chat as its channel sees it: an answer that a human overtook is not given out, nor what tools were told.
 
     `active` says whether a model answered this message, whatever has become of the conversation since.
     """
+
+    tools = fields.List(fields.Nested(ToolEndSchema))
 
     @post_dump
     def withhold(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Keep a suppressed answer from the channel."""
         if data["status"] == ChatStatus.SUPPRESSED.value:
-            return {**data, "response": None, "citations": [], "active": False}
+            return {**data, "response": None, "citations": [], "tools": [], "asked": [], "active": False}
         if data["status"] == ChatStatus.INACTIVE.value:
             return {**data, "active": False}
         return data

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from routes.schemas.base import PageQuery, Timestamp, answering_now, is_object_id
-from routes.schemas.chats import ChannelSchema, CitationSchema
+from routes.schemas.chats import CalledToolSchema, ChannelSchema, CitationSchema
 from services.viewer import Message, Speaker
 
 
@@ -30,7 +30,10 @@ class ConversationSchema(Schema):
 
 
 class MessageSchema(Schema):
-    """One utterance: of the person (human), the model (ai), or a human agent (agent)."""
+    """One utterance: of the person (human), the model (ai), a human agent (agent), or what a tool gave (tool).
+
+    `given` tells of what the client's request said of earlier turns.
+    """
 
     role = fields.String()
     content = fields.String()
@@ -38,11 +41,15 @@ class MessageSchema(Schema):
     chat_id = fields.String(attribute="chat.id")
     status = fields.String(attribute="chat.status")
     answered_by = fields.String(attribute="chat.answered_by", allow_none=True)
+    given = fields.Boolean()
+    tool = fields.Nested(CalledToolSchema, allow_none=True)
     citations = fields.Method("citations_of")
 
     def citations_of(self, message: Message) -> Any:
         """Return the sources of a model's words; people's have none."""
-        return CitationSchema(many=True).dump(message.chat.citations if message.role is Speaker.AI else ())
+        return CitationSchema(many=True).dump(
+            message.chat.citations if message.role is Speaker.AI and not message.given else ()
+        )
 
 
 class ExportQuery(Schema):

@@ -70,7 +70,7 @@ _answers = msgspec.json.Decoder(_Answer)
 
 
 @dataclass(frozen=True)
-class _QuietEndpoint(Endpoint):
+class QuietEndpoint(Endpoint):
     """An endpoint whose words stay out of the log, since many servers quote the request: a document's text."""
 
     def log(self, level: int, what: str, detail: object) -> None:
@@ -91,7 +91,7 @@ class OpenAIEmbedder:
         self._client = client.with_options(max_retries=0)
         self._call_seconds = call_seconds
         self._most_texts = _MOST_TEXTS
-        self._endpoint = _QuietEndpoint(
+        self._endpoint = QuietEndpoint(
             name="The embeddings endpoint",
             key_hint="Check EMBEDDINGS_API_KEY.",
             model_hint="Check EMBEDDINGS_MODEL and EMBEDDINGS_BASE_URL.",

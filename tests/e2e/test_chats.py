@@ -29,7 +29,7 @@ def test_a_message_gets_one_sourced_recorded_answer(user: Api, assistant: dict[s
     assert set(chat) == {
         "_id", "channel", "tokens", "username", "assistant_id", "conversation_id", "active", "message", "response",
         "status", "message_id", "citations", "provider", "model", "timings", "error", "feedback", "answered_by",
-        "callback", "merged_into", "metadata", "createdAt",
+        "callback", "merged_into", "metadata", "createdAt", "tools", "asked", "route", "truncated",
     }  # fmt: skip
     assert chat["channel"] == {"id": "+5511988887777", "message_service": "whatsapp"}
     assert (chat["status"], chat["active"], chat["username"]) == ("answered", True, "Bia")

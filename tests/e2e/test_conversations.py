@@ -60,7 +60,7 @@ def test_exports(user: Api, assistant: dict[str, Any]) -> None:
     assert whole.headers["Content-Disposition"].startswith("attachment")
     assert "**human**" in user.get(f"{url}?format=md").text
     rows = list(csv.reader(io.StringIO(user.get(f"{url}?format=csv").text)))
-    assert rows[0] == ["createdAt", "role", "content", "chat_id"]
+    assert rows[0] == ["createdAt", "role", "content", "chat_id", "tool"]
     assert rows[1][2] == "'=Hotels?"
     assert user.get(f"{url}?format=exe").status_code == 422
 

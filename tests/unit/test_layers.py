@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-ROOT_MODULES = {"main", "commands", "wiring", "stores", "queues", "settings", "serving", "supervisor", "logs"}
+ROOT_MODULES = {
+    "main",
+    "commands",
+    "evaluation_commands",
+    "wiring",
+    "stores",
+    "queues",
+    "settings",
+    "serving",
+    "supervisor",
+    "logs",
+}
 OURS = {*ROOT_MODULES, "routes", "services", "repositories", "models", "tests", "bench"}
 ALLOWED = {
     "models": {"models"},

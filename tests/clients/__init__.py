@@ -1,0 +1,1 @@
+"""Clients that others wrote, each run in an environment of its own."""
