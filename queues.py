@@ -9,6 +9,7 @@ from repositories.redis.database import PREFIX
 from repositories.redis.jobs import RedisJobs
 from services.callbacks import RESEND_CALLBACK
 from services.embedding import EMBED_DOCUMENT
+from services.evaluation.runs import RUN_EVALUATION
 from services.hosting.night import CHECK_ASSISTANTS
 from services.hosting.nudges import CHECK_ASSISTANT, SYNC_ASSISTANT
 from services.indexing import INDEX_DOCUMENT
@@ -27,10 +28,13 @@ KINDS = {
     CHECK_ASSISTANT: "hosting",
     CHECK_ASSISTANTS: "hosting",
     DELETE_LEFTOVERS: "hosting",
+    RUN_EVALUATION: "evaluations",
 }
 """Name of a job -> the queue that it waits in."""
 
 _HOSTING_THREADS = 2
+_EVALUATION_THREADS = 1
+"""A run asks several questions at a time itself."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ class Queues:
         """Run jobs in threads of this process, unless the settings leave them to others."""
         if not settings.job_threads:
             return
-        threads = {"documents": settings.job_threads, "hosting": _HOSTING_THREADS}
+        threads = {
+            "documents": settings.job_threads,
+            "hosting": _HOSTING_THREADS,
+            "evaluations": _EVALUATION_THREADS,
+        }
         for kind, queue in self.kinds.items():
             jobs = {job: do for job, do in handlers.items() if KINDS[job] == kind}
             queue.start(jobs, threads.get(kind, settings.callback_threads), bury)

@@ -12,6 +12,7 @@ from models.assistants import Assistant
 from models.chats import Chat
 from models.conversations import Conversation
 from models.documents import Document, Passage
+from models.evaluations import Dataset, DatasetEntry, Result, Run
 from models.jobs import DeadLetter
 from models.users import User
 
@@ -56,6 +57,10 @@ CHATS = Codec(Chat, opaque=("metadata", "given"))
 DOCUMENTS = Codec(Document)
 PASSAGES = Codec(Passage)
 DEAD_LETTERS = Codec(DeadLetter)
+DATASETS = Codec(Dataset)
+DATASET_ENTRIES = Codec(DatasetEntry)
+RUNS = Codec(Run)
+RESULTS = Codec(Result)
 
 
 def plain_value(value: object) -> Any:

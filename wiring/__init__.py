@@ -10,18 +10,25 @@ from repositories.redis.sessions import RedisSessionRepository
 from repositories.s3_document_files import S3DocumentFiles
 from services.auth import AuthService
 from services.chats import ChatService
+from services.client_embeddings import ClientEmbeddings
 from services.composing import Composer, Memory
 from services.dead_letters import DeadLetterService
 from services.doors import DoorService
 from services.health import HealthService
 from services.importing.assistants import AssistantImport
+from services.importing.tools import ToolImport
 from services.locating import PassageLocator
 from services.memory import MemoryService
 from services.ports import Probe
 from services.providers.jwt_tokens import JwtTokens
 from services.providers.openai_responses import OpenAIResponsesModel
 from services.registry import Services
+from services.responses import ResponseService
+from services.sealing import Sealer
 from services.threads import ThreadService
+from services.tools.inspection import ToolInspection
+from services.tools.listing import Toolboxes
+from services.tools.sources import SEALING_PURPOSE, ToolSources
 from services.upkeep import Upkeep
 from services.viewer import ConversationViewer
 from settings import Settings
@@ -29,9 +36,11 @@ from stores import Stores, open_stores, repositories_of
 from wiring.accounts import auth_policy, jwt_secret
 from wiring.assistants import build_assistants
 from wiring.conversing import Conversing, build_conversing
+from wiring.evaluation import Evaluation, build_evaluation
 from wiring.hosting import build_hosting, build_thread_registry
 from wiring.knowledge import Knowledge, build_files, build_knowledge
-from wiring.providers import build_models
+from wiring.providers import build_embeddings_endpoint, build_models
+from wiring.tools import Tools, build_tools
 from wiring.work import start_work
 
 __all__ = ["build_services", "jwt_secret"]
@@ -43,7 +52,7 @@ def build_services(settings: Settings) -> Services:
     held, queues = repositories_of(stores.database), open_queues(settings, stores.redis_url)
     limiter, secret = RedisRateLimiter(stores.redis), jwt_secret(settings)
     files = build_files(settings)
-    hosting = build_hosting(settings, held, stores, files, queues)
+    hosting, tools = build_hosting(settings, held, stores, files, queues), build_tools(settings)
     knowledge = build_knowledge(settings, held, files, RedisLocks(stores.redis), queues.jobs, hosting.documents)
     locator = PassageLocator(held.documents, held.passages)
     registry = build_thread_registry(settings, stores, queues)
@@ -52,11 +61,17 @@ def build_services(settings: Settings) -> Services:
         held.assistants, held.chats, registry, queues.jobs, OpenAIResponsesModel.provider, models.hosted
     )
     memory = Memory(held.chats, held.documents, held.passages, knowledge.index, hosting.library)
-    composer = Composer(memory, models.by_name, provider, settings.history_tokens)
-    letters = DeadLetterService(held.dead_letters, queues.jobs)
+    sources = ToolSources(Sealer(secret, SEALING_PURPOSE), tools.catalog)
+    toolboxes = Toolboxes(tools.host, sources.resolve, knowledge.index)
+    composer = Composer(memory, models.by_name, provider, settings.history_tokens, toolboxes)
+    letters, doors = DeadLetterService(held.dead_letters, queues.jobs), DoorService(held.conversations, held.chats)
     conversing = build_conversing(settings, held, stores, composer, letters, queues.jobs)
-    assistants = build_assistants(settings, held, files, knowledge, conversing, threads, hosting, models, limiter)
-    upkeep = start_work(settings, knowledge, hosting, conversing, threads, letters, queues)
+    assistants = build_assistants(
+        settings, held, files, knowledge, conversing, threads, hosting, models, sources, limiter
+    )
+    viewer = ConversationViewer(held.assistants, held.conversations, held.chats, conversing.news, threads)
+    evaluation = build_evaluation(settings, held, conversing, viewer, models, queues.jobs)
+    upkeep = start_work(settings, knowledge, hosting, conversing, evaluation, threads, letters, queues)
     return Services(
         auth=AuthService(
             held.users, RedisSessionRepository(stores.redis), limiter, JwtTokens(secret), auth_policy(settings)
@@ -66,15 +81,20 @@ def build_services(settings: Settings) -> Services:
         hosting=hosting.service,
         imports=AssistantImport(held.users, assistants, knowledge.documents, held.conversations, held.chats),
         conversations=conversing.answering,
-        doors=DoorService(held.conversations, held.chats),
+        doors=doors,
+        responses=ResponseService(doors, held.conversations, held.chats, settings.history_tokens),
+        embeddings=ClientEmbeddings(build_embeddings_endpoint(settings)),
         callbacks=conversing.callbacks,
         chats=ChatService(held.assistants, held.conversations, held.chats, conversing.answering, conversing.news),
-        viewer=ConversationViewer(held.assistants, held.conversations, held.chats, conversing.news, threads),
+        viewer=viewer,
         threads=threads,
         memory=MemoryService(held.conversations, held.chats),
+        tool_inspection=ToolInspection(held.assistants, sources, tools.host),
+        evaluations=evaluation.service,
+        tool_imports=ToolImport(assistants, sources, tools.catalog),
         dead_letters=letters,
         health=HealthService(_probes(settings, stores, files, queues), provider, models.by_name[provider].model),
-        close=lambda: _close(upkeep, conversing, queues, knowledge, stores),
+        close=lambda: _close(upkeep, conversing, evaluation, queues, knowledge, tools, stores),
     )
 
 
@@ -93,15 +113,24 @@ def _probes(
     return probes
 
 
-def _close(
-    upkeep: Sequence[Upkeep], conversing: Conversing, queues: Queues, knowledge: Knowledge, stores: Stores
+def _close(  # noqa: PLR0913  each part has something to end
+    upkeep: Sequence[Upkeep],
+    conversing: Conversing,
+    evaluation: Evaluation,
+    queues: Queues,
+    knowledge: Knowledge,
+    tools: Tools,
+    stores: Stores,
 ) -> None:
     """End the work in the background, then what it uses."""
     for one in upkeep:
         one.close()
+    evaluation.close()
     conversing.answering.close()
     queues.close()
+    tools.close()
     conversing.leases.close()
+    evaluation.leases.close()
     knowledge.leases.close()
     knowledge.index.close()
     stores.close()

@@ -6,6 +6,7 @@ from services.api_keys import ApiKeys
 from services.assistants import AssistantBelongings, AssistantService
 from services.ports import RateLimiter
 from services.threads import ThreadService
+from services.tools.sources import ToolSources
 from services.webhook_secrets import WebhookSecrets
 from settings import Settings
 from stores import Repositories
@@ -25,6 +26,7 @@ def build_assistants(  # noqa: PLR0913  an assistant has something everywhere
     threads: ThreadService,
     hosting: Hosting,
     models: Models,
+    sources: ToolSources,
     limiter: RateLimiter,
 ) -> AssistantService:
     """Wire assistants."""
@@ -34,6 +36,8 @@ def build_assistants(  # noqa: PLR0913  an assistant has something everywhere
         held.documents,
         held.passages,
         held.vectors,
+        held.datasets,
+        held.runs,
         files,
         knowledge.index,
         conversing.news,
@@ -47,6 +51,7 @@ def build_assistants(  # noqa: PLR0913  an assistant has something everywhere
         belongings,
         ApiKeys(secret),
         WebhookSecrets(secret),
+        sources,
         limiter,
         frozenset(models.by_name),
         settings.messages_per_minute,

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import httpx2
+import openai
 
-from services.ports import Embedder, HostedMemory, LanguageModel, Locator, ThreadRegistry
+from services.ports import Embedder, EmbeddingsEndpoint, HostedMemory, LanguageModel, Locator, ThreadRegistry
 from services.providers.core_application import CoreModel
 from services.providers.offline import OfflineModel
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
+from services.providers.openai_embeddings_door import OpenAIEmbeddingsDoor
 from services.providers.openai_erasing import OpenAIEraser
 from services.providers.openai_responses import OpenAIResponsesModel
 from services.providers.openai_threads import OpenAIThreads
@@ -41,10 +43,22 @@ def build_models(settings: Settings, threads: ThreadRegistry, locator: Locator) 
 
 
 def build_embedder(settings: Settings) -> Embedder | None:
-    """Return what makes vectors, None when no model is named; another address never gets the answers' key."""
+    """Return what makes vectors, None when no model is named."""
     if not settings.embeddings_model:
         return None
+    return OpenAIEmbedder(_embeddings_client(settings), settings.embeddings_model)
+
+
+def build_embeddings_endpoint(settings: Settings) -> EmbeddingsEndpoint | None:
+    """Return what makes vectors for clients, None when no model is named."""
+    if not settings.embeddings_model:
+        return None
+    return OpenAIEmbeddingsDoor(_embeddings_client(settings), settings.embeddings_model)
+
+
+def _embeddings_client(settings: Settings) -> openai.OpenAI:
+    """Return a client of the embeddings' endpoint; another address never gets the answers' key."""
     own_address = bool(settings.embeddings_base_url)
     key = settings.embeddings_api_key or ("" if own_address else settings.openai_api_key)
     address = settings.embeddings_base_url or settings.openai_base_url
-    return OpenAIEmbedder(build_client(key, address, connections=settings.threads), settings.embeddings_model)
+    return build_client(key, address, connections=settings.threads)

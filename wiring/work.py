@@ -4,6 +4,7 @@ from queues import Queues
 from services.callbacks import RESEND_CALLBACK
 from services.dead_letters import DeadLetterService
 from services.embedding import EMBED_DOCUMENT
+from services.evaluation.runs import RUN_EVALUATION
 from services.hosting.night import CHECK_ASSISTANTS
 from services.hosting.nudges import CHECK_ASSISTANT, SYNC_ASSISTANT
 from services.indexing import INDEX_DOCUMENT
@@ -12,6 +13,7 @@ from services.threads import DELETE_LEFTOVERS, ThreadService
 from services.upkeep import Upkeep
 from settings import Settings
 from wiring.conversing import Conversing
+from wiring.evaluation import Evaluation
 from wiring.hosting import Hosting
 from wiring.knowledge import Knowledge
 
@@ -27,18 +29,20 @@ def start_work(  # noqa: PLR0913  each part has work of its own
     knowledge: Knowledge,
     hosting: Hosting,
     conversing: Conversing,
+    evaluation: Evaluation,
     threads: ThreadService,
     letters: DeadLetterService,
     queues: Queues,
 ) -> list[Upkeep]:
     """Start this process's job threads, and what it looks after by itself."""
-    answering, callbacks = conversing.answering, conversing.callbacks
+    answering, callbacks, runs = conversing.answering, conversing.callbacks, evaluation.service.runs
     upkeep = [
         Upkeep(answering.sweep, seconds=_SWEEP_SECONDS),
         Upkeep(callbacks.sweep, seconds=_SWEEP_SECONDS),
         Upkeep(knowledge.indexing.sweep, seconds=_SWEEP_SECONDS),
         Upkeep(knowledge.shelf.recover, seconds=_RECOVERY_SECONDS),
         Upkeep(threads.sweep, seconds=_LEFTOVERS_SWEEP_SECONDS),
+        Upkeep(runs.sweep, seconds=_SWEEP_SECONDS),
     ]
     handlers = {
         INDEX_DOCUMENT: knowledge.indexing.index,
@@ -46,6 +50,7 @@ def start_work(  # noqa: PLR0913  each part has work of its own
         SEND_CALLBACK: callbacks.send,
         RESEND_CALLBACK: callbacks.resend,
         DELETE_LEFTOVERS: threads.delete_leftovers,
+        RUN_EVALUATION: runs.work,
     }
     if knowledge.embedding is not None:
         handlers[EMBED_DOCUMENT] = knowledge.embedding.embed_document

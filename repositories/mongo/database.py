@@ -61,6 +61,13 @@ INDEXES = {
     "passages": (_index("assistant_id", "document_id", "revision", "position"),),
     "vectors": (_index("assistant_id", "document_id", "model", "digest", unique=True),),
     "dead_letters": (_index("id", unique=True), _index("job", "argument", unique=True)),
+    "evaluation_datasets": (_index("assistant_id", "_id"),),
+    "evaluation_items": (_index("assistant_id", "_id"), _index("dataset_id", "_id")),
+    "evaluation_runs": (
+        _index("assistant_id", "_id"),
+        _index("status", "lease_until"),
+    ),
+    "evaluation_results": (_index("assistant_id", "_id"), _index("run_id", "_id"), _index("run_id", "status")),
 }
 """The indexes of each collection."""
 

@@ -105,6 +105,28 @@ _REQUESTS = (
     "CREATE INDEX chats_request ON chats (assistant_id, request_digest, id) WHERE request_digest IS NOT NULL",
 )
 
+_EVALUATIONS = {
+    "evaluation_datasets": {"assistant_id": "$.assistant_id"},
+    "evaluation_items": {"assistant_id": "$.assistant_id", "dataset_id": "$.dataset_id"},
+    "evaluation_runs": {
+        "assistant_id": "$.assistant_id",
+        "status": "$.status",
+        "queued": "$.queued",
+        "lease_owner": "$.lease_owner",
+        "lease_until": "$.lease_until",
+    },
+    "evaluation_results": {"assistant_id": "$.assistant_id", "run_id": "$.run_id", "status": "$.status"},
+}
+
+_EVALUATION_INDEXES = (
+    *(f"CREATE INDEX {name}_assistant ON {name} (assistant_id, id)" for name in _EVALUATIONS),
+    "CREATE INDEX evaluation_items_dataset ON evaluation_items (dataset_id, id)",
+    "CREATE INDEX evaluation_results_run ON evaluation_results (run_id, id)",
+    "CREATE INDEX evaluation_results_status ON evaluation_results (run_id, status)",
+    "CREATE INDEX evaluation_runs_lease ON evaluation_runs (coalesce(lease_until, '')) "
+    "WHERE status = 'running' AND queued = 1",
+)
+
 
 def _table(name: str, columns: dict[str, str]) -> str:
     generated = "".join(f", {column} AS (json_extract(body, '{path}')) VIRTUAL" for column, path in columns.items())
@@ -119,7 +141,7 @@ _STEPS = (
         _table("dead_letters", {"job": "$.job", "argument": "$.argument"}),
         "CREATE UNIQUE INDEX dead_letters_job ON dead_letters (job, argument)",
     ),
-    _REQUESTS,
+    (*_REQUESTS, *(_table(name, columns) for name, columns in _EVALUATIONS.items()), *_EVALUATION_INDEXES),
 )
 """What makes a file of each version out of one of the version before; an empty file has version 0."""
 

@@ -27,6 +27,7 @@ from tests.contract.stores import (
     opened_sqlite,
     stores_over,
 )
+from tests.contract.test_evaluations import make_results, make_run
 
 FILES = sorted(Path(__file__).parent.glob("sqlite_version_*.sql"))
 AT = "2026-11-21T08:15:00.123Z"
@@ -155,8 +156,11 @@ def goes_on(stores: Stores) -> None:
         assert stores.chats.leave_burst(chat_id, "me")
     assert stores.chats.finish(DEAD, "me", ChatOutcome(ChatStatus.ANSWERED, delivery=Delivery("u", next_at=NOW)))
     assert [chat.id for chat in stores.chats.undelivered(NOW, 9)] == [DEAD]
-    letter = make_letter()
+    assert stores.chats.newest_of_request(ASSISTANT, "digest") is None
+    letter, run = make_letter(), make_run()
     stores.dead_letters.add(letter)
+    stores.runs.add(run, make_results(run))
+    assert stores.runs.get(run.id) == run
     assert stores.dead_letters.get(letter.id) == letter
 
 

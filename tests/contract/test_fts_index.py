@@ -155,9 +155,17 @@ def test_an_id_that_is_none_names_no_file(knowledge: Knowledge, wrong: str) -> N
 
 
 def test_a_folder_that_cannot_be_written_is_unavailable(knowledge: Knowledge) -> None:
+    knowledge.put("a.md", "Twenty days of vacation.")
     knowledge.file.mkdir()
     with pytest.raises(Unavailable):
         knowledge.search("vacation")
+
+
+def test_an_assistant_that_never_had_a_document_needs_no_file(knowledge: Knowledge) -> None:
+    assert not knowledge.search("vacation")
+    assert not knowledge.file.exists()
+    knowledge.put("a.md", "Twenty days of vacation.")
+    assert len(knowledge.search("vacation")) == 1
 
 
 @pytest.mark.parametrize(

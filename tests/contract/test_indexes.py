@@ -16,6 +16,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from models.callbacks import Delivery
 from models.chats import Burst, Chat, ChatFilter, ChatOutcome, ChatStatus
 from models.documents import DocumentType
+from models.evaluations import ResultStatus, RunStatus
 from models.ids import new_id
 from models.paging import Page
 from repositories.sqlite.database import SqliteDatabase
@@ -35,6 +36,7 @@ from tests.contract.stores import (
     opened_mongo,
     stores_over,
 )
+from tests.contract.test_evaluations import BARE, make_dataset, make_results, make_run
 
 DELIVERY = Delivery("https://a.example/", next_at=NOW)
 CHAT: Chat = make_working_chat(burst=Burst(NOW, NOW), delivery=DELIVERY, lease_until=None)
@@ -43,6 +45,8 @@ LETTER = make_letter()
 ONE, TWO = CHAT.assistant_id, new_id()
 USER, ASSISTANT = make_user("a@example.com", founder=True), make_assistant()
 CONVERSATION, DOCUMENT = make_conversation(ONE), make_document(ONE, "a")
+DATASET, RUN = make_dataset(ONE), make_run(ONE)
+RESULTS = make_results(RUN)
 AFTER = Page(limit=5, after=CHAT.id)
 OUTCOME = ChatOutcome(ChatStatus.ANSWERED)
 UNFINISHED = "conversation_id status id"
@@ -92,6 +96,11 @@ WAYS = {
         lambda s: s.conversations.clear_memory(ONE, "x", new_id(), "y"),
         "assistant_id channel.message_service channel.id",
     ),
+    "the conversation of a channel": Way(
+        lambda s: s.conversations.find_by_channel(ONE, CONVERSATION.channel),
+        "assistant_id channel.message_service channel.id",
+    ),
+    "chat of a request": Way(lambda s: s.chats.newest_of_request(ONE, "digest"), "assistant_id request_digest id"),
     "chat of a message": Way(lambda s: s.chats.find_by_dedupe_key(ONE, "k"), "assistant_id dedupe_key"),
     "claim": Way(lambda s: s.chats.claim(CHAT, "me", NOW, NOW), "id"),
     "renew": Way(lambda s: s.chats.renew([CHAT.id, new_id()], "me", NOW), "id"),
@@ -155,11 +164,27 @@ WAYS = {
     "dead letter": Way(lambda s: s.dead_letters.get(LETTER.id), LETTERS),
     "more dead letters": Way(lambda s: s.dead_letters.list(Page(5, LETTER.id)), LETTERS),
     "dead letter to delete": Way(lambda s: s.dead_letters.delete(LETTER.id), LETTERS),
+    "datasets of an assistant": Way(lambda s: s.datasets.list([ONE], Page(5, DATASET.id)), "assistant_id id"),
+    "items of a dataset": Way(lambda s: s.datasets.items(DATASET.id), "dataset_id id"),
+    "dataset to delete": Way(lambda s: s.datasets.delete(DATASET.id), "dataset_id id"),
+    "datasets to delete": Way(lambda s: s.datasets.delete_of_assistant(ONE), "assistant_id id"),
+    "runs of an assistant": Way(lambda s: s.runs.list([ONE], Page(5, RUN.id)), "assistant_id id"),
+    "run to work on": Way(lambda s: s.runs.claim(RUN.id, "me", NOW, NOW), "id"),
+    "run worked on": Way(lambda s: s.runs.renew(RUN.id, "me", NOW), "id"),
+    "run to change": Way(lambda s: s.runs.change(RUN.id, "me", {"ended_at": NOW}), "id"),
+    "run to switch": Way(lambda s: s.runs.switch(RUN.id, RunStatus.RUNNING, {"ended_at": NOW}), "id"),
+    "run to requeue": Way(lambda s: s.runs.requeue(RUN, NOW), "id"),
+    "unfinished runs": Way(lambda s: s.runs.unfinished(NOW, 5), "status lease_until"),
+    "results of a run": Way(lambda s: s.runs.results(RUN.id, Page(5, RESULTS[0].id)), "run_id id"),
+    "progress of a run": Way(lambda s: s.runs.progress(RUN.id), "run_id status"),
+    "result": Way(lambda s: s.runs.finish(replace(RESULTS[0], status=ResultStatus.FAILED)), "id"),
+    "run to delete": Way(lambda s: s.runs.delete(RUN.id), "run_id id"),
+    "runs to delete": Way(lambda s: s.runs.delete_of_assistant(ONE), "assistant_id id"),
 }
-EITHER_INDEX = {"delete chats", "chats of many assistants"}
+EITHER_INDEX = {"delete chats", "run to delete", "chats of many assistants"}
 """Where several indexes serve equally: only that there is one is asked."""
 
-BY_IDS = {"unfinished", "unfinished documents", "without embeddings", "more without embeddings"}
+BY_IDS = {"unfinished", "unfinished runs", "unfinished documents", "without embeddings", "more without embeddings"}
 """Where MongoDB may walk the ids too: with few documents, their being in the order asked for decides."""
 
 
@@ -174,6 +199,8 @@ def fill(stores: Stores) -> None:
     stores.passages.add([make_passage(ONE, DOCUMENT.id, 0)])
     stores.vectors.add(ONE, DOCUMENT.id, "m", {"0": b"0"})
     stores.dead_letters.add(LETTER)
+    stores.datasets.add(DATASET, [BARE])
+    stores.runs.add(RUN, RESULTS)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -223,6 +250,11 @@ def test_sqlite_reads_lists_in_the_order_of_an_index(tmp_path: Path, after: str 
         stores.chats.merged_into(CHAT.conversation_id, CHAT.id)
         stores.chats.undelivered(NOW, 5)
         stores.dead_letters.list(page)
+        stores.datasets.list([ONE], page)
+        stores.datasets.items(DATASET.id)
+        stores.runs.list(None, page)
+        stores.runs.results(RUN.id, page)
+        stores.runs.progress(RUN.id)
         stores.documents.list(None, DocumentType.RAG, page)
         stores.documents.builds(ONE)
         stores.documents.without_embeddings("m", after, 5)
@@ -261,6 +293,10 @@ def _sqlite_index(fields: str) -> str:
         "merged_into id": "chats_merged ",
         "delivery.next_at id": "chats_delivery ",
         LETTERS: "(id",
+        "assistant_id request_digest id": "chats_request ",
+        "dataset_id id": "evaluation_items_dataset ",
+        "run_id id": "evaluation_results_run ",
+        "run_id status": "evaluation_results_status ",
         "type embeddings_model id": "documents_embeddings ",
         PASSAGES: "passages_build ",
         VECTORS: "sqlite_autoindex_vectors_1 ",
