@@ -71,4 +71,6 @@ def configure_logging(level: str, secrets: Sequence[str]) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     threading.excepthook = _log_thread_failure
     logging.getLogger("httpx2").setLevel("WARNING")
+    logging.getLogger("httpcore2").setLevel("WARNING")  # DEBUG has headers
+    logging.getLogger("mcp").setLevel("CRITICAL")  # its lines quote what tools are given and what they answer
     logging.getLogger("waitress.queue").setLevel("ERROR")

@@ -20,10 +20,24 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from commands import import_assistant, import_folder
+from commands import import_assistant, import_folder, import_tools
+from evaluation_commands import evaluation
 from logs import configure_logging
 from models.errors import OrquestraError
-from routes import assistants, auth, chats, conversations, documents, legacy, ops, pages
+from routes import (
+    assistants,
+    auth,
+    chats,
+    conversations,
+    dashscope_door,
+    documents,
+    evaluations,
+    legacy,
+    openai_door,
+    ops,
+    pages,
+    responses_door,
+)
 from routes.access import METRICS_KEY, SERVICES_KEY, register_tokens
 from routes.errors import register_errors
 from routes.metrics import Metrics
@@ -40,7 +54,9 @@ from supervisor import INHERITED, METRICS_FOLDER, Supervisor, Tie
 from wiring import build_services, jwt_secret
 
 VERSION = "0.2.0"
-_EXPOSED_HEADERS = ["Idempotent-Replayed", "Link", "Location", "Retry-After", "X-Request-ID", "X-Total-Count"]
+_EXPOSED_HEADERS = [
+    "Idempotent-Replayed", "Link", "Location", "Retry-After", "X-Request-ID", "X-Thread-ID", "X-Total-Count",
+]  # fmt: skip
 logger = logging.getLogger("orquestra")
 
 
@@ -77,7 +93,8 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     register_requests(app, metrics, settings.max_upload_mb * 2**20)
     register_tokens(app)
     api = register_openapi(app)
-    for module in (auth, assistants, chats, conversations, documents, legacy, ops):
+    doors = (openai_door, responses_door, dashscope_door)
+    for module in (auth, assistants, chats, conversations, documents, evaluations, legacy, ops, *doors):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(pages.blueprint)
     register_errors(app)
@@ -184,6 +201,8 @@ def worker(threads: int) -> None:
 
 commands.add_command(import_folder)
 commands.add_command(import_assistant)
+commands.add_command(import_tools)
+commands.add_command(evaluation)
 
 
 def _wait_for_signal() -> None:

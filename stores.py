@@ -9,6 +9,7 @@ from repositories.mongo.conversations import MongoConversationRepository
 from repositories.mongo.database import MongoDatabase
 from repositories.mongo.dead_letters import MongoDeadLetterRepository
 from repositories.mongo.documents import MongoDocumentRepository
+from repositories.mongo.evaluations import MongoDatasetRepository, MongoRunRepository
 from repositories.mongo.passages import MongoPassageRepository
 from repositories.mongo.users import MongoUserRepository
 from repositories.mongo.vectors import MongoVectorRepository
@@ -19,6 +20,7 @@ from repositories.sqlite.conversations import SqliteConversationRepository
 from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.dead_letters import SqliteDeadLetterRepository
 from repositories.sqlite.documents import SqliteDocumentRepository
+from repositories.sqlite.evaluations import SqliteDatasetRepository, SqliteRunRepository
 from repositories.sqlite.passages import SqlitePassageRepository
 from repositories.sqlite.users import SqliteUserRepository
 from repositories.sqlite.vectors import SqliteVectorRepository
@@ -26,9 +28,11 @@ from services.ports import (
     AssistantRepository,
     ChatRepository,
     ConversationRepository,
+    DatasetRepository,
     DeadLetterRepository,
     DocumentRepository,
     PassageRepository,
+    RunRepository,
     UserRepository,
     VectorRepository,
 )
@@ -84,6 +88,8 @@ class Repositories:
     passages: PassageRepository
     vectors: VectorRepository
     dead_letters: DeadLetterRepository
+    datasets: DatasetRepository
+    runs: RunRepository
 
 
 def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
@@ -98,6 +104,8 @@ def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
             SqlitePassageRepository(database),
             SqliteVectorRepository(database),
             SqliteDeadLetterRepository(database),
+            SqliteDatasetRepository(database),
+            SqliteRunRepository(database),
         )
     return Repositories(
         MongoUserRepository(database.collection("users")),
@@ -108,4 +116,6 @@ def repositories_of(database: SqliteDatabase | MongoDatabase) -> Repositories:
         MongoPassageRepository(database.collection("passages")),
         MongoVectorRepository(database.collection("vectors")),
         MongoDeadLetterRepository(database.collection("dead_letters")),
+        MongoDatasetRepository(database.collection("evaluation_datasets"), database.collection("evaluation_items")),
+        MongoRunRepository(database.collection("evaluation_runs"), database.collection("evaluation_results")),
     )

@@ -7,15 +7,20 @@ from services.assistants import AssistantService
 from services.auth import AuthService
 from services.callbacks import CallbackService
 from services.chats import ChatService
+from services.client_embeddings import ClientEmbeddings
 from services.conversations import ConversationService
 from services.dead_letters import DeadLetterService
 from services.documents import DocumentService
 from services.doors import DoorService
+from services.evaluation.service import EvaluationService
 from services.health import HealthService
 from services.hosting.service import HostingService
 from services.importing.assistants import AssistantImport
+from services.importing.tools import ToolImport
 from services.memory import MemoryService
+from services.responses import ResponseService
 from services.threads import ThreadService
+from services.tools.inspection import ToolInspection
 from services.viewer import ConversationViewer
 
 
@@ -34,11 +39,16 @@ class Services:
     imports: AssistantImport
     conversations: ConversationService
     doors: DoorService
+    responses: ResponseService
+    embeddings: ClientEmbeddings
     callbacks: CallbackService
     chats: ChatService
     viewer: ConversationViewer
     threads: ThreadService
     memory: MemoryService
+    tool_inspection: ToolInspection
+    tool_imports: ToolImport
+    evaluations: EvaluationService
     dead_letters: DeadLetterService
     health: HealthService
     close: Callable[[], None]

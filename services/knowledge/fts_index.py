@@ -53,6 +53,8 @@ class FtsIndex:
         Raises:
             Unavailable: the index cannot be read or built, or another process takes too long to build it.
         """
+        if not assistant.index_version:  # it never had a document
+            return []
         return self._on_a_whole_file(assistant, lambda connection: find(connection, query, limit))
 
     def score(

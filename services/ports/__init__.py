@@ -6,7 +6,14 @@ Every port with several implementations has one file in tests/contract/ that all
 """
 
 from services.ports.knowledge import HostedKnowledge, KnowledgeIndex, Locator, Parser
-from services.ports.providers import Embedder, HostedFiles, HostedMemory, LanguageModel, WebhookSender
+from services.ports.providers import (
+    Embedder,
+    EmbeddingsEndpoint,
+    HostedFiles,
+    HostedMemory,
+    LanguageModel,
+    WebhookSender,
+)
 from services.ports.shared import (
     Appointments,
     Destinations,
@@ -24,10 +31,12 @@ from services.ports.stores import (
     AssistantRepository,
     ChatRepository,
     ConversationRepository,
+    DatasetRepository,
     DeadLetterRepository,
     DocumentFiles,
     DocumentRepository,
     PassageRepository,
+    RunRepository,
     UserRepository,
     VectorRepository,
 )
@@ -38,11 +47,13 @@ __all__ = [
     "AssistantRepository",
     "ChatRepository",
     "ConversationRepository",
+    "DatasetRepository",
     "DeadLetterRepository",
     "Destinations",
     "DocumentFiles",
     "DocumentRepository",
     "Embedder",
+    "EmbeddingsEndpoint",
     "EventBus",
     "FileRegistry",
     "HostedFiles",
@@ -57,6 +68,7 @@ __all__ = [
     "PassageRepository",
     "Probe",
     "RateLimiter",
+    "RunRepository",
     "SessionRepository",
     "Subscription",
     "ThreadRegistry",

@@ -16,6 +16,7 @@ from models.documents import (
     PublishedFile,
     StoredVersion,
 )
+from models.evaluations import Dataset, DatasetItem, Result, ResultStatus, Run, RunStatus
 from models.jobs import DeadLetter
 from models.paging import Listing, Page
 from models.users import User
@@ -325,11 +326,86 @@ class DeadLetterRepository(Protocol):
         """Delete it; tell whether it was there."""
 
 
+class DatasetRepository(Protocol):
+    """Datasets of evaluations with their items."""
+
+    def add(self, dataset: Dataset, items: Sequence[DatasetItem]) -> None:
+        """Store a new dataset; it is there once all of its items are."""
+
+    def get(self, dataset_id: str) -> Dataset | None:
+        """Return the dataset with this id."""
+
+    def items(self, dataset_id: str) -> Sequence[DatasetItem]:
+        """Return a dataset's items in their order."""
+
+    def list(self, assistant_ids: Sequence[str] | None, page: Page) -> Listing[Dataset]:
+        """List the datasets of these assistants (None: all), newest first (by id)."""
+
+    def delete(self, dataset_id: str) -> bool:
+        """Delete a dataset with its items; tell whether it was there."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every dataset of an assistant."""
+
+
+class RunRepository(Protocol):
+    """Runs of evaluations with their results.
+
+    A `running` run is worked on while it has a lease owner whose lease has not ended; else it is free.
+    """
+
+    def add(self, run: Run, results: Sequence[Result]) -> None:
+        """Store a new run; it is there once all of its results are. Their ids are in the order of their positions."""
+
+    def get(self, run_id: str) -> Run | None:
+        """Return the run with this id."""
+
+    def list(self, assistant_ids: Sequence[str] | None, page: Page) -> Listing[Run]:
+        """List the runs of these assistants (None: all), newest first (by id)."""
+
+    def claim(self, run_id: str, owner: str, until: datetime, at: datetime) -> Run | None:
+        """Begin an attempt: lease the run to this owner, one attempt more, and return it.
+
+        None, and nothing changed, unless it is `running` and free at `at`; of several callers at once one succeeds.
+        """
+
+    def renew(self, run_id: str, owner: str, until: datetime) -> bool:
+        """Prolong the lease of a `running` run that this owner still holds; tell whether it does."""
+
+    def change(self, run_id: str, owner: str, changes: Mapping[str, object]) -> bool:
+        """Set these fields (names of `Run`) of a `running` run that is leased to this owner; tell whether it was."""
+
+    def switch(self, run_id: str, seen: RunStatus, changes: Mapping[str, object]) -> bool:
+        """Set these fields, which end any lease, if the run still has the status that was seen; tell whether it had."""
+
+    def requeue(self, seen: Run, until: datetime) -> bool:
+        """Take the lease of a dead attempt away and wait until then, if status, owner and lease are as seen."""
+
+    def unfinished(self, at: datetime, limit: int) -> Sequence[Run]:
+        """Return `running` runs for jobs whose `lease_until` is None or not after `at`, oldest first."""
+
+    def delete(self, run_id: str) -> bool:
+        """Delete a run with its results; tell whether it was there."""
+
+    def delete_of_assistant(self, assistant_id: str) -> None:
+        """Delete every run of an assistant."""
+
+    def results(self, run_id: str, page: Page) -> Listing[Result]:
+        """List a run's results in the order of their positions (by id)."""
+
+    def progress(self, run_id: str) -> Mapping[ResultStatus, int]:
+        """Return how many results a run has of each status."""
+
+    def finish(self, result: Result) -> bool:
+        """Write what came of an item, unless it is `done` already or was deleted; tell whether it was written."""
+
+
 class DocumentFiles(Protocol):
     """The bytes of documents, under `documents/<assistant id>/`: each revision, and the newest one in its place.
 
     A revision is written once and never changes. Publishing puts one where operators and the reference systems look
-    for it: `<assistant id>/knowledge/<name>` or `<assistant id>/prompt.txt`.
+    for it: `<assistant id>/knowledge/<name>`, `<assistant id>/prompt.txt` or, for a
+    role's prompt, `<assistant id>/<role>.txt`.
     """
 
     def stage(self, filepath: str, revision: str, content: bytes) -> None:

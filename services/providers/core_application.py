@@ -25,6 +25,7 @@ class CoreModel:
     provider = "core"
     model = ""
     hosts_memory = False
+    calls_tools = False
 
     def __init__(self, client: httpx2.Client, base_url: str) -> None:
         self._client = make_cuttable(client)

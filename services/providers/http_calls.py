@@ -160,9 +160,14 @@ def expect_stream(response: httpx2.Response, endpoint: Endpoint) -> None:
         ProviderFailed: it is one.
     """
     kind = response.headers.get("content-type", "")
-    if kind.startswith(("application/json", "text/html")):
+    if is_document(response) or kind.startswith("text/html"):
         endpoint.log(logging.ERROR, "no event stream", kind)
         raise endpoint.unreadable()
+
+
+def is_document(response: httpx2.Response) -> bool:
+    """Tell whether a response is JSON, whole."""
+    return str(response.headers.get("content-type", "")).startswith("application/json")
 
 
 def read_on(call: Call, response: httpx2.Response, endpoint: Endpoint) -> Generator[bytes]:

@@ -86,6 +86,7 @@ class OfflineModel:
     provider = "offline"
     model = "extractive"
     hosts_memory = False
+    calls_tools = False
 
     def stream(self, request: ModelRequest, deadline: Deadline) -> Generator[ModelEvent, None, None]:
         """Yield the answer in small pieces, its exact sources if it has any, and an estimated usage."""

@@ -1,6 +1,8 @@
-"""Requests by OpenAI's SDK, which knows addresses, keys and headers, answered by its HTTP client's plain responses."""
+"""Requests to what OpenAI's SDK knows addresses and keys of, answered by its HTTP client's plain responses."""
 
+import json
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -8,6 +10,7 @@ import httpx2
 import openai
 
 from services.providers.http_calls import Endpoint
+from services.providers.http_sockets import Call
 
 
 class Answering(Protocol):
@@ -37,3 +40,43 @@ def opening(request: AbstractContextManager[Answering], endpoint: Endpoint) -> h
     except openai.OpenAIError as error:
         endpoint.log(logging.ERROR, "the SDK failed", repr(error))
         raise endpoint.unreadable() from error
+
+
+class Sender:
+    """Post JSON to one address of the SDK's endpoint, without the SDK, whose share of a request is 1 ms of CPU time.
+
+    Args:
+        client: its address, key and HTTP client are used. It has no public name for the last one.
+        path: behind the endpoint's own.
+    """
+
+    def __init__(self, client: openai.OpenAI, path: str) -> None:
+        self._http = client._client
+        self._url = client.base_url.join(path)
+        self._headers = httpx2.Headers(
+            {
+                "Host": self._url.netloc.decode(),
+                "Accept": "application/json, text/event-stream",
+                "Content-Type": "application/json",
+                "User-Agent": client.user_agent,
+                **client.auth_headers,
+            }
+        )
+
+    def send(self, body: Mapping[str, object], call: Call) -> httpx2.Response:
+        """Send a request and return the response whatever its status; the body is read only of a failure.
+
+        Raises:
+            httpx2.HTTPError: as the HTTP client.
+        """
+        request = httpx2.Request(
+            "POST",
+            self._url,
+            headers=self._headers,
+            content=json.dumps(body, separators=(",", ":")).encode(),
+            extensions={"timeout": call.timeout().as_dict()},
+        )
+        response = self._http.send(request, stream=True)
+        if response.is_error:
+            response.read()
+        return response

@@ -28,6 +28,7 @@ class ScriptedModel:
     provider = "scripted"
     model = "scripted"
     hosts_memory = False
+    calls_tools = True
 
     def __init__(self, steps: Iterable[Step] = ()) -> None:
         self.requests: list[ModelRequest] = []
