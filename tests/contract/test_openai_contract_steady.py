@@ -200,6 +200,7 @@ def test_vectors(checker: SteadyServer) -> None:
         {"tools": (_TOOL, _STRICT), "options": _OPTIONS},
         {"tools": (_TOOL,), "options": _OPTIONS, "rounds": (_ROUND, _ROUND)},
         {"rounds": (_ROUND,), "options": {"tool_choice": "none"}},
+        {"whole": True, "tools": (_TOOL,), "max_output_tokens": 500},
     ],
 )
 def test_chat_completions(checker: SteadyServer, fields: dict[str, Any]) -> None:
