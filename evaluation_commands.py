@@ -29,7 +29,19 @@ from services.registry import Services
 from settings import Settings
 from wiring import build_services
 
-_OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+class NewFile(click.Path):
+    """A file to write; that its folder is there is checked before the work for it is done."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"There is no folder {str(path.parent)!r}.", param, ctx)
+        return path
+
+
+_OUTPUT = NewFile(dir_okay=False, writable=True, path_type=Path)
 _FAILED, _CANNOT, _INTERRUPTED = 1, 2, 130
 _LEASE_SECONDS = 20.0
 """So long a run that was killed just now counts as worked on at most."""
@@ -103,6 +115,8 @@ def run(load_settings: Loader, /, file: Path, assistant_id: str, **options: Any)
         evaluations = services.evaluations
         gates = _gates(options)
         baseline = options["baseline"] and evaluations.runs.get(OPERATOR, options["baseline"])
+        if baseline and not {one.item.id for one in evaluations.runs.whole(OPERATOR, baseline.id)[1]} & _ids(items):
+            raise click.UsageError("--baseline: that run has no item of this file, so there is nothing to compare.")
         begun = _begun(evaluations, assistant_id, file.name, items, options)
         click.echo(f"run {begun.id}: {begun.items} items, {', '.join(begun.metrics)}", err=True)
         _work(evaluations, begun)
@@ -191,6 +205,8 @@ def _begun(
         NotFound: there is no such run, or none that lacks items.
     """
     resume = options["resume"]
+    if resume is not None and (options["metrics"] or options["judge_model"]):
+        raise click.UsageError("--metrics and --judge-model are those of the run that --resume goes on with.")
     if resume is None:
         order = RunOrder(_metrics(options), options["judge_model"], options["parallel"])
         return evaluations.runs.begin(OPERATOR, assistant_id, name, items, order)
@@ -200,7 +216,13 @@ def _begun(
         if found is None:
             raise NotFound("No run of this file lacks items. Leave --resume out to begin one.")
         resume = found.id
+    if evaluations.runs.get(OPERATOR, resume).assistant_id != assistant_id:
+        raise click.UsageError("--resume: that run is of another assistant.")
     return evaluations.runs.reopen(OPERATOR, resume, sha256)
+
+
+def _ids(items: Sequence[DatasetItem]) -> set[str]:
+    return {item.id for item in items}
 
 
 def _metrics(options: dict[str, Any]) -> list[Metric] | None:

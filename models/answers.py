@@ -32,7 +32,7 @@ class Inbound:
         callback_url: where the outcome is sent; None when the caller waits for it.
         given: what a client's request says beside the text.
         digest: names the request, so that its client's own repetitions can be told; "" where they need not be.
-        repeated: the client says that it sends this request once more; where it was stored before, it is not new.
+        repeats: the chat of this request, where its client sends it once more; "" if it is new.
     """
 
     assistant: Assistant
@@ -45,7 +45,7 @@ class Inbound:
     metadata: dict[str, Any] = field(default_factory=dict)
     given: Given | None = None
     digest: str = ""
-    repeated: bool = False
+    repeats: str = ""
     audience: Audience = Audience.NOBODY
 
 
@@ -82,7 +82,7 @@ class ModelRequest:
         tools: what the model may ask for instead of an answer.
         rounds: what it has asked for since the question, oldest first; see `after`.
         options: further parameters of the model, in OpenAI's names; a provider that does not know one leaves it out.
-        whole: nobody reads along while the answer is written: it may as well come in one piece.
+        whole: the client waits for the whole answer, so it may as well come in one piece.
         bare: the instructions are all that the model is told: it does not speak to the person, but judges, for one.
     """
 

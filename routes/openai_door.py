@@ -5,16 +5,19 @@ from typing import Any
 from flask import Response, jsonify
 
 from models.answers import Done
+from models.errors import RateLimited, Unavailable
 from routes.access import calling_assistant, metrics, services, with_api_key, with_uncounted_api_key
 from routes.answering import (
     IDEMPOTENCY_KEY,
     THREAD_ID,
+    Told,
     counted,
     idempotency_key,
     is_repeated,
     replayed_header,
     request_digest,
     thread_header,
+    turned_away,
     whole,
 )
 from routes.openai_chunks import ChunkStream, error_frame
@@ -32,6 +35,8 @@ from routes.schemas.openai_door import (
 from routes.streaming import stream
 
 blueprint = Blueprint("openai_door", __name__, url_prefix="/v1", description="OpenAI's API, for its clients")
+blueprint.register_error_handler(RateLimited, turned_away)
+blueprint.register_error_handler(Unavailable, turned_away)
 
 
 @blueprint.post("/chat/completions")
@@ -44,14 +49,17 @@ def complete(data: dict[str, Any]) -> Response:
     """Answer a chat as OpenAI's chat completions do; `thread_id` goes on with a thread's memory."""
     message = door_message(data, idempotency_key(), request_digest(), repeated=is_repeated())
     assistant, deadline = calling_assistant(), new_deadline()
-    events = services().conversations.answer(services().doors.inbound(assistant, message), deadline)
+    told = Told()
+    events = told.heard(services().conversations.answer(services().doors.inbound(assistant, message), deadline))
     model = data["model"] or assistant.id
     if data["stream"]:
         chunks = ChunkStream(model, message.thread, with_usage=wants_usage(data))
-        response = stream(chunks.frames(counted(events, metrics())), deadline, error_frame)
+        response = stream(chunks.frames(counted(events, metrics())), deadline, error_frame, told.end)
         response.headers.update(chunks.headers)
         return response
-    return _whole(whole(events, metrics()), model, message.thread)
+    done = whole(events, metrics())
+    told.end()
+    return _whole(done, model, message.thread)
 
 
 @blueprint.get("/models")

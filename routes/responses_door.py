@@ -4,16 +4,19 @@ from typing import Any
 
 from flask import Response, jsonify
 
+from models.errors import RateLimited, Unavailable
 from routes.access import calling_assistant, metrics, services, with_api_key, with_uncounted_api_key
 from routes.answering import (
     IDEMPOTENCY_KEY,
     THREAD_ID,
+    Told,
     counted,
     idempotency_key,
     is_repeated,
     replayed_header,
     request_digest,
     thread_header,
+    turned_away,
     whole,
 )
 from routes.parsing import Blueprint
@@ -25,6 +28,8 @@ from routes.schemas.responses_echo import asked, asked_of, chat_of_response, pre
 from routes.streaming import stream
 
 blueprint = Blueprint("responses_door", __name__, url_prefix="/v1", description="OpenAI's Responses API")
+blueprint.register_error_handler(RateLimited, turned_away)
+blueprint.register_error_handler(Unavailable, turned_away)
 
 
 @blueprint.post("/responses")
@@ -39,13 +44,15 @@ def create(data: dict[str, Any]) -> Response:
     repeated = asked(data, assistant)
     message = door_message(data, idempotency_key(), request_digest(), repeated=is_repeated())
     inbound = services().responses.inbound(assistant, message, previous_chat(data))
-    events = services().conversations.answer(inbound, deadline)
+    told = Told()
+    events = told.heard(services().conversations.answer(inbound, deadline))
     if data["stream"]:
         streamed = ResponseStream(repeated)
-        response = stream(streamed.frames(counted(events, metrics())), deadline, streamed.failed)
+        response = stream(streamed.frames(counted(events, metrics())), deadline, streamed.failed, told.end)
         response.headers.update(streamed.headers)
         return response
     done = whole(events, metrics())
+    told.end()
     response = jsonify(settled(done.chat, repeated))
     response.headers.update({THREAD_ID: thread_header(thread_of(done.chat, repeated.thread)), **replayed_header(done)})
     return response

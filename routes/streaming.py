@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, json, request
 
 from models.deadline import Deadline
-from models.errors import CallCancelled, OrquestraError
+from models.errors import CallCancelled, DeadlineExceeded, OrquestraError
 from routes.room import cut_off
 
 _POLL_SECONDS = 0.25
@@ -31,12 +31,20 @@ def event_stream(chunks: Iterator[bytes]) -> Response:
     return response
 
 
-def stream(frames: Iterator[bytes], deadline: Deadline, failed: Callable[[OrquestraError], bytes]) -> Response:
+def stream(
+    frames: Iterator[bytes],
+    deadline: Deadline,
+    failed: Callable[[OrquestraError], bytes],
+    ended: Callable[[], None] = lambda: None,
+) -> Response:
     """Send frames that a thread of their own makes, with a ping whenever they are silent for 10 s.
 
     The first frame is awaited before the response starts, so that a failure before it is a real HTTP status; a model
     that is silent for longer than a ping's time begins the response, and its later failure is the frame that
     `failed` makes. When the client leaves, the deadline is cancelled, which stops the frames' source.
+
+    Args:
+        ended: called once all frames have gone out.
 
     Raises:
         OrquestraError: the source failed before its first frame.
@@ -45,12 +53,14 @@ def stream(frames: Iterator[bytes], deadline: Deadline, failed: Callable[[Orques
     first = pump.next()
     if isinstance(first, OrquestraError):
         raise first
-    response = event_stream(_relay(pump, first, failed))
+    response = event_stream(_relay(pump, first, failed, ended))
     response.call_on_close(deadline.cancel)
     return response
 
 
-def _relay(pump: "_Pump", first: object, failed: Callable[[OrquestraError], bytes]) -> Iterator[bytes]:
+def _relay(
+    pump: "_Pump", first: object, failed: Callable[[OrquestraError], bytes], ended: Callable[[], None]
+) -> Iterator[bytes]:
     item = first
     while item is not _END:
         if isinstance(item, OrquestraError):
@@ -58,6 +68,7 @@ def _relay(pump: "_Pump", first: object, failed: Callable[[OrquestraError], byte
             return
         yield item if isinstance(item, bytes) else PING
         item = pump.next()
+    ended()
 
 
 class _Pump:
@@ -72,6 +83,7 @@ class _Pump:
         self._client_gone = client_gone
         self._items: queue.Queue[object] = queue.Queue(maxsize=64)
         self._ending: object | None = None
+        self._cut = False
         threading.Thread(target=self._run, name="stream", daemon=True).start()
 
     def _run(self) -> None:
@@ -88,13 +100,19 @@ class _Pump:
             self._hand_over(ending)
 
     def _hand_over(self, item: object) -> None:
-        """Queue an item; when nobody reads any more, drop it, so that the source runs to its end and settles."""
+        """Queue an item; when nobody reads any more, drop it, so that the source runs to its end and settles.
+
+        A client that stays and does not read is cut off at the deadline: others wait for their turn behind it.
+        """
         while True:
             try:
                 self._items.put(item, timeout=_POLL_SECONDS)
                 return
             except queue.Full:
+                if not self._deadline.cancelled and self._deadline.remaining() <= 0:
+                    self._deadline.cancel()
                 if self._deadline.cancelled:
+                    self._cut = True
                     return
 
     def next(self) -> object:
@@ -106,6 +124,8 @@ class _Pump:
             try:
                 item = self._items.get(timeout=_POLL_SECONDS)
             except queue.Empty:
+                if self._cut:
+                    return DeadlineExceeded("The answer was not read in time. Send the request again.")
                 if self._client_gone is not None and self._client_gone():
                     self._deadline.cancel()
             else:

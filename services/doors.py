@@ -16,6 +16,7 @@ from models.ids import is_id
 from models.tools import ToolResult
 from services.devices import DeviceSession
 from services.ports import ChatRepository, ConversationRepository
+from services.repetitions import Repetitions
 
 BEHIND_ALL = "f" * 24
 """An id behind those of all chats."""
@@ -30,7 +31,8 @@ class DoorMessage:
         thread: whose memory goes on; None begins a thread of its own, of which the request tells everything.
         device: the device whose memory goes on, instead of a thread's.
         given: as the request tells it; its `alone` and `question` are found out here.
-        message_id, digest, repeated, audience: as `Inbound`.
+        message_id, digest, audience: as `Inbound`.
+        repeated: the client says that it sends this request once more.
     """
 
     text: str
@@ -48,9 +50,10 @@ class DoorMessage:
 class DoorService:
     """Make messages for the engine of what the doors' clients send."""
 
-    def __init__(self, conversations: ConversationRepository, chats: ChatRepository) -> None:
+    def __init__(self, conversations: ConversationRepository, chats: ChatRepository, repetitions: Repetitions) -> None:
         self._conversations = conversations
         self._chats = chats
+        self._repetitions = repetitions
 
     def inbound(self, assistant: Assistant, message: DoorMessage) -> Inbound:
         """Return the message with its place: in the thread it names, or in a new one.
@@ -65,7 +68,8 @@ class DoorService:
             raise Invalid("Send a message of the user.", code="message_missing")
         earlier = self._first_try(assistant, message)
         if earlier is not None:
-            return _inbound(assistant, message, earlier.channel, earlier.message or "", earlier.given)
+            inbound = _inbound(assistant, message, earlier.channel, earlier.message or "", earlier.given)
+            return replace(inbound, repeats=earlier.id)
         if message.device is not None:
             given = message.device.given(replace(message.given, turns=()))
             return _inbound(assistant, message, message.device.channel, message.text, given)
@@ -93,13 +97,15 @@ class DoorService:
         return held.channel if held is not None and held.assistant_id == assistant.id else Channel(thread, THREAD)
 
     def _first_try(self, assistant: Assistant, message: DoorMessage) -> Chat | None:
-        """Return the chat of a request that its client sends once more.
+        """Return the chat of a request that its client sends once more, or names as one that was sent before.
 
         It is the same message, although what it went on from need not be the thread's newest answer any more.
         """
-        if not message.repeated or not message.digest:
+        if not message.digest:
             return None
-        return self._chats.newest_of_request(assistant.id, message.digest)
+        if message.message_id is not None:
+            return self._repetitions.named(assistant.id, message.digest, message.message_id)
+        return self._repetitions.first_try(assistant.id, message.digest) if message.repeated else None
 
     def _alone(self, assistant: Assistant, message: DoorMessage) -> Inbound:
         if not message.text:
@@ -167,7 +173,6 @@ def _inbound(assistant: Assistant, message: DoorMessage, channel: Channel, text:
         metadata=message.metadata,
         given=given,
         digest=message.digest,
-        repeated=message.repeated,
         audience=message.audience,
     )
 

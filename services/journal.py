@@ -24,9 +24,6 @@ logger = logging.getLogger("orquestra.journal")
 _MOST_PLACES = 5
 """So often a message is put behind others that came in between; after that it may be answered out of order."""
 
-_LONGEST_REPETITION = timedelta(hours=1)
-"""So long after a request its client may still repeat it: OpenAI's waits 10 minutes for an answer, three times."""
-
 _MOST_PAUSES = 5
 _LONGEST_BURST = timedelta(seconds=45)
 """Whoever writes on and on is answered after so many pauses, or so long, all the same."""
@@ -71,10 +68,7 @@ class Journal:
         """Return the chat of a message that was delivered before, or of a request that its client repeats."""
         if inbound.message_id is not None:
             return self.chats.find_by_dedupe_key(inbound.assistant.id, key)
-        if not inbound.repeated or not inbound.digest:
-            return None
-        earlier = self.chats.newest_of_request(inbound.assistant.id, inbound.digest)
-        return earlier if earlier is not None and now() - earlier.created_at < _LONGEST_REPETITION else None
+        return self.chats.get(inbound.repeats) if inbound.repeats else None
 
     def _store(
         self, inbound: Inbound, attempt: str, key: str, end_of_lease: Callable[[], datetime]
@@ -84,11 +78,13 @@ class Journal:
         A conversation that is erased between the two writes takes nothing along: the message begins a new one.
         """
         while True:
-            at = now()
-            begun = Conversation(new_id(), inbound.assistant.id, inbound.channel, at, at, username=inbound.username)
+            begun = _begun(inbound)
             conversation = self.conversations.find_or_add(begun)
-            with self.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
-                chat = self._append(inbound, conversation, attempt, key, end_of_lease)
+            if conversation.id == begun.id and _is_alone(inbound):
+                chat: Chat | None = self._alone(inbound, conversation, attempt, key, end_of_lease)
+            else:
+                with self.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
+                    chat = self._append(inbound, conversation, attempt, key, end_of_lease)
             if self.assistants.get(inbound.assistant.id) is None:
                 self.conversations.delete(conversation.id)
                 self.chats.delete_of_conversation(conversation.id)
@@ -114,13 +110,7 @@ class Journal:
         """
         for place in range(_MOST_PLACES):
             newest = self.chats.newest(conversation.id)
-            # behind the memory's beginning too, which a server whose clock is ahead may have set
-            last_known = max(newest.id if newest else "", conversation.memory_from) or None
-            chat = _new_chat(inbound, conversation, key, new_id(after=last_known))
-            if chat.status is ChatStatus.RECEIVED:
-                before = newest if newest is not None and are_of_one_session(newest, chat) else None
-                leased = replace(chat, lease_until=end_of_lease(), burst=_burst(inbound.assistant, before))
-                chat = leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
+            chat = self._leased(inbound, conversation, newest, attempt, key, end_of_lease)
             if not self.chats.add(chat):
                 return None
             if chat.delivery is not None:  # whoever delivers it again is told its id at once, so it stays
@@ -130,14 +120,59 @@ class Journal:
                 break
         return chat
 
+    def _alone(
+        self, inbound: Inbound, begun: Conversation, attempt: str, key: str, end_of_lease: Callable[[], datetime]
+    ) -> Chat:
+        """Store the first chat of a conversation that nobody else can write into."""
+        chat = self._leased(inbound, begun, None, attempt, key, end_of_lease)
+        self.chats.add(chat)
+        return chat
+
+    def _leased(
+        self,
+        inbound: Inbound,
+        conversation: Conversation,
+        newest: Chat | None,
+        attempt: str,
+        key: str,
+        end_of_lease: Callable[[], datetime],
+    ) -> Chat:
+        """Return the chat of a message that comes behind the conversation's newest."""
+        # behind the memory's beginning too, which a server whose clock is ahead may have set
+        last_known = max(newest.id if newest else "", conversation.memory_from) or None
+        chat = _new_chat(inbound, conversation, key, new_id(after=last_known))
+        if chat.status is not ChatStatus.RECEIVED:
+            return chat
+        before = newest if newest is not None and are_of_one_session(newest, chat) else None
+        burst = None if _brings_outputs(inbound) else _burst(inbound.assistant, before)
+        leased = replace(chat, lease_until=end_of_lease(), burst=burst)
+        return leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
+
     def note(self, chat: Chat, text: str, username: str | None = None, *, first: bool = False) -> None:
-        """Bring the conversation's list entry up to date and tell who watches; neither is worth failing for."""
+        """Bring the conversation's list entry up to date and tell who watches; neither is worth failing for.
+
+        Args:
+            first: the entry was made with this message.
+        """
         try:
-            self.conversations.record_message(chat.conversation_id, text, now(), username=username)
+            if not first:
+                self.conversations.record_message(chat.conversation_id, text, now(), username=username)
             tell = self.news.began if first else self.news.changed
             tell(chat.assistant_id, chat.conversation_id)
         except Unavailable:
             logger.warning("a conversation's list entry is behind: the store cannot be reached")
+
+
+def _begun(inbound: Inbound) -> Conversation:
+    """Return the conversation that a message begins if there is none; its list entry has the message already."""
+    at, assistant = now(), inbound.assistant
+    entry = Conversation(new_id(), assistant.id, inbound.channel, at, at, username=inbound.username)
+    return replace(entry, message_count=1, last_message=inbound.text)
+
+
+def _is_alone(inbound: Inbound) -> bool:
+    """Tell whether nobody else can write into the conversation that this message begins: its name is not known yet."""
+    return inbound.given is not None and inbound.given.alone and inbound.message_id is None
 
 
 def _new_chat(inbound: Inbound, conversation: Conversation, dedupe_key: str, chat_id: str) -> Chat:
@@ -162,6 +197,11 @@ def _new_chat(inbound: Inbound, conversation: Conversation, dedupe_key: str, cha
         request_digest=inbound.digest or None,
     )
     return chat if answering else replace(chat, delivery=settled(chat, ChatStatus.INACTIVE, at))
+
+
+def _brings_outputs(inbound: Inbound) -> bool:
+    """Tell whether it has what a client's functions gave: an answer to other messages would know nothing of it."""
+    return inbound.given is not None and bool(inbound.given.rounds)
 
 
 def _burst(assistant: Assistant, newest: Chat | None) -> Burst | None:

@@ -18,6 +18,7 @@ from services.hosting.service import HostingService
 from services.importing.assistants import AssistantImport
 from services.importing.tools import ToolImport
 from services.memory import MemoryService
+from services.repetitions import Repetitions
 from services.responses import ResponseService
 from services.threads import ThreadService
 from services.tools.inspection import ToolInspection
@@ -39,6 +40,7 @@ class Services:
     imports: AssistantImport
     conversations: ConversationService
     doors: DoorService
+    repetitions: Repetitions
     responses: ResponseService
     embeddings: ClientEmbeddings
     callbacks: CallbackService

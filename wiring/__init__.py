@@ -6,6 +6,7 @@ from queues import Queues, open_queues
 from repositories.document_files import LocalDocumentFiles
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
+from repositories.redis.request_notes import RedisRequestNotes
 from repositories.redis.sessions import RedisSessionRepository
 from repositories.s3_document_files import S3DocumentFiles
 from services.auth import AuthService
@@ -23,6 +24,7 @@ from services.ports import Probe
 from services.providers.jwt_tokens import JwtTokens
 from services.providers.openai_responses import OpenAIResponsesModel
 from services.registry import Services
+from services.repetitions import Repetitions
 from services.responses import ResponseService
 from services.sealing import Sealer
 from services.threads import ThreadService
@@ -64,7 +66,9 @@ def build_services(settings: Settings) -> Services:
     sources = ToolSources(Sealer(secret, SEALING_PURPOSE), tools.catalog)
     toolboxes = Toolboxes(tools.host, sources.resolve, knowledge.index)
     composer = Composer(memory, models.by_name, provider, settings.history_tokens, toolboxes)
-    letters, doors = DeadLetterService(held.dead_letters, queues.jobs), DoorService(held.conversations, held.chats)
+    repetitions = Repetitions(held.chats, RedisRequestNotes(stores.redis))
+    doors = DoorService(held.conversations, held.chats, repetitions)
+    letters = DeadLetterService(held.dead_letters, queues.jobs)
     conversing = build_conversing(settings, held, stores, composer, letters, queues.jobs)
     assistants = build_assistants(
         settings, held, files, knowledge, conversing, threads, hosting, models, sources, limiter
@@ -82,6 +86,7 @@ def build_services(settings: Settings) -> Services:
         imports=AssistantImport(held.users, assistants, knowledge.documents, held.conversations, held.chats),
         conversations=conversing.answering,
         doors=doors,
+        repetitions=repetitions,
         responses=ResponseService(doors, held.conversations, held.chats, settings.history_tokens),
         embeddings=ClientEmbeddings(build_embeddings_endpoint(settings)),
         callbacks=conversing.callbacks,

@@ -30,7 +30,8 @@ class SqliteConversationRepository:
             return stored
         # The first chat follows at once, and its synced write takes this one along to the disk.
         with self._conversations.database.write(synced=False) as connection:
-            self._conversations.add(connection, conversation.id, conversation)
+            if self._conversations.add(connection, conversation.id, conversation):
+                return conversation
             if stored := self._conversations.get_within(connection, where):
                 return stored
             raise Unavailable("The conversation could not be stored. Try again.", code="store_unavailable")

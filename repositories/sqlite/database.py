@@ -37,6 +37,7 @@ class SqliteDatabase:
         self._idle: deque[sqlite3.Connection] = deque()
         self._writing = threading.Lock()
         self._closed = False
+        self._synced = True
         with self._errors():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._writer = _connect(path)
@@ -75,7 +76,9 @@ class SqliteDatabase:
             if not self._writing.acquire(timeout=_QUEUE_SECONDS):
                 raise sqlite3.OperationalError("too many writers wait")
             try:
-                self._writer.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                if synced is not self._synced:
+                    self._writer.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                    self._synced = synced
                 with self._writer:
                     self._writer.execute("BEGIN IMMEDIATE")
                     yield self._writer

@@ -126,7 +126,7 @@ def door_message(data: dict[str, Any], idempotency_key: str | None, digest: str,
         Invalid: code `unsupported_parameter`, it asks for what no answer here has; codes of `told`.
     """
     _refuse_unsupported(data)
-    said = told(data["messages"])
+    said = told(data["messages"], alone=data["thread_id"] is None)
     if len(said.text) > LONGEST_MESSAGE:
         raise Invalid(
             f"The user's message is longer than {LONGEST_MESSAGE} characters. Shorten it.",
@@ -201,7 +201,7 @@ def _choice(data: dict[str, Any], tools: tuple[ToolSpec, ...]) -> dict[str, Any]
     elif isinstance(choice, dict) and choice.get("type") == "function":
         function = choice.get("function")
         name = function.get("name") if isinstance(function, dict) else None
-        if name not in {tool.name for tool in tools}:
+        if name not in [tool.name for tool in tools]:
             raise Invalid("Some values are wrong.", errors={"tool_choice": ["Must name a function of `tools`."]})
         chosen = {"tool_choice": {"type": "function", "function": {"name": name}}}
     else:

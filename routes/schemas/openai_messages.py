@@ -90,8 +90,11 @@ class Told:
     rounds: tuple[tuple[ToolResult, ...], ...]
 
 
-def told(messages: Sequence[dict[str, Any]]) -> Told:
+def told(messages: Sequence[dict[str, Any]], *, alone: bool = True) -> Told:
     """Return what loaded messages tell.
+
+    Args:
+        alone: they are all there is; else they go on from what is stored.
 
     Raises:
         Invalid: code `message_missing`, there is nothing to answer; `messages_out_of_order`, behind the last message of
@@ -100,11 +103,25 @@ def told(messages: Sequence[dict[str, Any]]) -> Told:
     instructions = "\n\n".join(one["content"] for one in messages if one["role"] in _INSTRUCTING and one["content"])
     spoken = [one for one in messages if one["role"] not in _INSTRUCTING]
     last = max((place for place, one in enumerate(spoken) if one["role"] == "user"), default=-1)
-    text = (spoken[last]["content"] or "") if last >= 0 else ""
-    rounds = _rounds(spoken[last + 1 :])
+    first = _beginning_of_question(spoken, last)
+    if first < last and not alone:
+        raise _out_of_order("Send the outputs of functions first, and the user's next message with the next request.")
+    asked = [one["content"] for one in spoken[max(first, 0) : last + 1] if one["role"] == "user" and one["content"]]
+    text = "\n".join(asked)
+    rounds = _rounds([one for one in spoken[max(first, 0) :] if one["role"] != "user"])
     if not text.strip() and (last >= 0 or not rounds):
         raise Invalid("Send a message of the user, not blank.", code="message_missing", errors=_MESSAGES)
-    return Told(text, instructions, turns_told(spoken[: max(last, 0)]), rounds)
+    return Told(text, instructions, turns_told(spoken[: max(first, 0)]), rounds)
+
+
+def _beginning_of_question(spoken: Sequence[dict[str, Any]], last: int) -> int:
+    """Return the place of the question: the user's last message, or an earlier one whose outputs nobody answered."""
+    while last > 0 and spoken[last - 1]["role"] == "tool":
+        earlier = max((place for place, one in enumerate(spoken[:last]) if one["role"] == "user"), default=-1)
+        if earlier < 0:
+            raise _out_of_order("Send the outputs of functions alone, and the user's next message behind the answer.")
+        last = earlier
+    return last
 
 
 def turns_told(messages: Sequence[dict[str, Any]]) -> tuple[Turn, ...]:
@@ -134,14 +151,16 @@ def _rounds(messages: Sequence[dict[str, Any]]) -> tuple[tuple[ToolResult, ...],
         given, rest = rest[: len(calls)], rest[len(calls) :]
         outputs = {one["tool_call_id"]: one["content"] or "" for one in given if one["role"] == "tool"}
         if not calls or set(outputs) != {call.id for call in calls} or len(outputs) != len(given):
-            raise Invalid(
+            raise _out_of_order(
                 "Behind the user's last message only calls may come: an assistant's message with tool_calls, then one "
-                "message of role tool for each of them.",
-                code="messages_out_of_order",
-                errors={"messages": ["Out of order."]},
+                "message of role tool for each of them."
             )
         rounds.append(tuple(ToolResult(call, outputs[call.id]) for call in calls))
     return tuple(rounds)
+
+
+def _out_of_order(detail: str) -> Invalid:
+    return Invalid(detail, code="messages_out_of_order", errors={"messages": ["Out of order."]})
 
 
 def _call(loaded: dict[str, Any]) -> ToolCall:
@@ -150,7 +169,7 @@ def _call(loaded: dict[str, Any]) -> ToolCall:
 
 def _part(part: dict[str, Any]) -> str:
     kind = part.get("type", "text")
-    if kind not in _TEXTS:
+    if not isinstance(kind, str) or kind not in _TEXTS:
         raise Invalid(
             f"Parts of type {str(kind)[:50]!r} are not read; send text.",
             code="unsupported_content",

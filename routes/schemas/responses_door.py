@@ -167,7 +167,7 @@ def _tools(data: dict[str, Any]) -> tuple[tuple[ToolSpec, ...], Any]:
     else:
         kind = choice.get("type") if isinstance(choice, dict) else choice
         raise _unsupported_tool(str(kind), "tool_choice")
-    if mode not in _MODES or (mode == "required" and not offered):
+    if not isinstance(mode, str) or mode not in _MODES or (mode == "required" and not offered):
         raise _unsupported("tool_choice", "tool_choice must be auto, none, required or functions of `tools`.")
     tools = tuple(_spec(tool) for tool in offered if mode != "none" and (names is None or tool["name"] in names))
     if forced is not None:

@@ -86,7 +86,7 @@ class Input(fields.Field[list[dict[str, Any]]]):
         items, wrong = list[dict[str, Any]](), dict[int, Any]()
         for number, item in enumerate(value):
             kind = item.get("type") or "message"
-            if kind in _PASSED_OVER:
+            if isinstance(kind, str) and kind in _PASSED_OVER:
                 continue
             try:
                 items.append({**_schema_of(kind).load(item), "type": kind})

@@ -112,6 +112,24 @@ class FileRegistry(Protocol):
         """Forget an assistant of which no file is registered; tell whether that was so."""
 
 
+class RequestNotes(Protocol):
+    """How requests of API clients ended for these. What is lost here makes a repetition out of a new request."""
+
+    def keep(self, digest: str, note: str) -> None:
+        """Note how the request with this digest ended, in place of an earlier note.
+
+        Raises:
+            Unavailable: at once where the server was missed a moment ago.
+        """
+
+    def find(self, digest: str) -> str | None:
+        """Return the note on this digest.
+
+        Raises:
+            Unavailable: as `keep`.
+        """
+
+
 class Locks(Protocol):
     """Locks across processes. They give order; the truth of what happens once is in the store."""
 

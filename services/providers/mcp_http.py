@@ -30,8 +30,10 @@ from services.providers.mcp_faults import (
 LARGEST_MESSAGE = 4 * 2**20
 """Bytes of a whole answer, an event of a stream, or a line of a program."""
 
-_STREAMED_AT_ONCE = 16 * 2**20
-_STREAMED_PER_SECOND = 2**20
+_STREAMED_AT_ONCE = 8 * 2**20
+_STREAMED_PER_SECOND = 2**17
+"""Above it is a flood: reading small messages takes the processor that everybody's tools share."""
+
 _POST_SECONDS = 30.0
 _LINGER_SECONDS = 0.1
 _LINGER_BYTES = 65_536

@@ -27,6 +27,8 @@ _PAGES = 20
 _TOOLS = 200
 _LONGEST_DESCRIPTION = 4_000
 _LARGEST_SCHEMA = 32_768
+_LARGEST_SCHEMAS = 262_144
+"""Of all tools of a server: they are held as long as its session, and take some twenty times of that in memory."""
 
 
 Result = CallToolResult | InputRequiredResult
@@ -67,12 +69,14 @@ def cut(text: str) -> str:
 
 
 def specs_of(tools: Iterable[Tool], server: str) -> list[ToolSpec]:
-    """Return the tools that a model can be told of; one whose schema is huge is left out."""
-    specs = []
+    """Return the tools that a model can be told of; one whose schema is huge is left out, by itself or with others."""
+    specs, left = [], _LARGEST_SCHEMAS
     for tool in tools:
-        if len(json.dumps(tool.input_schema)) > _LARGEST_SCHEMA:
+        size = len(json.dumps(tool.input_schema))
+        if size > min(_LARGEST_SCHEMA, left):
             logger.warning("a tool with a huge schema is left out", extra={"server": server, "tool": tool.name[:64]})
             continue
+        left -= size
         description = (tool.description or tool.title or "")[:_LONGEST_DESCRIPTION]
         specs.append(ToolSpec(tool.name, description, tool.input_schema))
     return specs

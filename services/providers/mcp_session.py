@@ -15,6 +15,7 @@ from mcp import Client, MCPError
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp_types import (
     HEADER_MISMATCH,
+    PARSE_ERROR,
     CallToolRequest,
     CallToolRequestParams,
     Implementation,
@@ -46,6 +47,7 @@ _ABANDONED = 20
 
 _CLIENT = Implementation(name="orquestra", version="1")
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_FOREIGN = "The tool's server sent an answer that is not as MCP demands."
 _LOST = "The connection to the tool's server failed during the call. Whether the call took effect is not known."
 
 Lost = Callable[[Fault], None]
@@ -178,7 +180,7 @@ class McpSession:
             except MCPError as error:
                 return self._failed(error, delivery)
             except ValueError:
-                return failed("The tool's server sent an answer that is not as MCP demands.")
+                return failed(_FOREIGN)
 
     async def _sent(self, client: Client, tool: str, arguments: dict[str, Any]) -> Result:
         """Send a call; `Client.call_tool` would check outputs against a schema of the server's, whose patterns may
@@ -199,7 +201,9 @@ class McpSession:
         if delivery.broken or self.over:
             reason = self._fault or delivery.fault
             return failed(_LOST if reason is None or reason is ENDED else f"{_LOST} The server {reason.reason}")
-        return failed(f"The tool's server {delivery.fault.reason}" if delivery.fault else f"Error: {error.message}")
+        if delivery.fault:
+            return failed(f"The tool's server {delivery.fault.reason}")
+        return failed(_FOREIGN if error.code == PARSE_ERROR else f"Error: {error.message}")
 
     @contextlib.asynccontextmanager
     async def _working(self) -> AsyncGenerator[tuple[Client, Delivery]]:

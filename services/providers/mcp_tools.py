@@ -185,6 +185,10 @@ class McpToolHost:
 
     def _make_room(self, server: ToolServer, portal: BlockingPortal) -> None:
         self._sessions = {known: one for known, one in self._sessions.items() if not one.over}
+        if not server.trusted:  # strangers' servers that hang must not keep the operator's own out
+            hanging = sum(one.busy > 0 for known, one in self._sessions.items() if not known.trusted)
+            if hanging >= max(1, self._most // 2):
+                raise failure(server.name, CROWDED)
         if len(self._sessions) < self._most:
             return
         idle = [(one.used_at, known) for known, one in self._sessions.items() if not one.busy]

@@ -22,6 +22,8 @@ _UNKNOWN = re.compile(r"support|unknown|unrecogni[sz]ed|unexpected|not permitted
 """Words of a refusal of the parameter itself, and not of its value."""
 
 _REFUSALS = frozenset({400, 422})
+_SILENT_TOO_LONG = frozenset({408, 504, 524})
+"""What gateways say of an answer that takes long; they let a stream pass."""
 _NO_TOOLS_STATUSES = frozenset({400, 404, 422, 500, 501})
 """OpenRouter says 404, older servers of llama.cpp say 500."""
 _NO_TOOLS = re.compile(
@@ -57,6 +59,8 @@ class Dialect:
 
     def simpler_for(self, response: httpx2.Response, request: ModelRequest) -> "Dialect | None":
         """Return the dialect to try after this response; None if it is no refusal of ours."""
+        if self.whole and request.whole and response.status_code in _SILENT_TOO_LONG:
+            return replace(self, whole=False)
         if response.status_code not in _REFUSALS:
             return None
         words = response.text

@@ -18,6 +18,13 @@ _CHECKED = (
 """What a model is told at once; the rest is left to the tool's server. Its schema is a stranger's text: a pattern can
 keep Python busy for ever, and so can references that name each other."""
 
+_MOST_WORK = 20_000
+"""Values of the schema times values of the arguments: as often they may be held against each other. Each time costs
+about 20 us and, where it does not fit, 1 KiB: a stranger's alternatives for a long list would take minutes and memory
+without end. What is larger is left to the tool's server too."""
+_CHECKING_SCHEMA = 10
+"""Looking whether the schema is one costs as much as so many values of arguments."""
+
 
 class BadArguments(ValueError):
     """Refuse arguments; the message is for the model."""
@@ -43,7 +50,9 @@ def read_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _faults(arguments: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong, as far as it can be said; a schema that is none, or is too deep, is not asked."""
+    """Yield what is wrong, as far as it can be said; a schema that is none, is too deep or too large, is not asked."""
+    if _size(schema) * (_size(arguments) + _CHECKING_SCHEMA) > _MOST_WORK:
+        return
     try:
         _ArgumentValidator.check_schema(dict(schema))
         errors = list(_ArgumentValidator(schema).iter_errors(arguments))
@@ -52,6 +61,19 @@ def _faults(arguments: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[st
     for error in errors[:_MOST_FAULTS]:
         place = error.json_path.removeprefix("$.").removeprefix("$")
         yield (f"{place}: " if place else "") + error.message[:_LONGEST_FAULT]
+
+
+def _size(value: object) -> int:
+    """Return how many values a value of JSON consists of."""
+    count, rest = 0, [value]
+    while rest:
+        one = rest.pop()
+        count += 1
+        if isinstance(one, Mapping):
+            rest.extend(one.values())
+        elif isinstance(one, list | tuple):
+            rest.extend(one)
+    return count
 
 
 def _validator() -> type[Validator]:

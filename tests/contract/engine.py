@@ -26,6 +26,7 @@ from services.news import ConversationNews
 from services.nudges import ANSWER_CHAT, Nudges
 from services.ports import Subscription, ToolHost
 from services.providers.scripted import Item, ScriptedModel
+from services.repetitions import Repetitions
 from services.tools.listing import Toolboxes
 from tests.contract.house import House
 from tests.contract.stores import Stores, make_assistant
@@ -163,6 +164,28 @@ class NothingHosted:
         """Take in what cannot happen."""
 
 
+@dataclass
+class KeptNotes:
+    """Implement `RequestNotes` in memory; `away` makes it as it is when Redis is down."""
+
+    notes: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+
+    def keep(self, digest: str, note: str) -> None:
+        """Keep a note."""
+        self._answer()
+        self.notes[digest] = note
+
+    def find(self, digest: str) -> str | None:
+        """Return a note."""
+        self._answer()
+        return self.notes.get(digest)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise Unavailable("Redis is away.", code="redis_unavailable")
+
+
 class Engine:
     """One server's engine over a store; several over one store are several servers.
 
@@ -187,6 +210,8 @@ class Engine:
         host: ToolHost | None = None,
     ) -> None:
         self.stores, self.model, self.news = stores, model, HeardNews()
+        self.notes = KeptNotes()
+        self.repetitions = Repetitions(stores.chats, self.notes)
         self.assistant = assistant or make_assistant(debounce_seconds=debounce_seconds)
         if assistant is None:
             stores.assistants.add(self.assistant)

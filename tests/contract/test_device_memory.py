@@ -26,7 +26,7 @@ class Devices:
 
     def __init__(self, stores: Stores, model: ScriptedModel, debounce_seconds: float = 0.0) -> None:
         self.engine = Engine(stores, model, debounce_seconds=debounce_seconds)
-        self.door = DoorService(stores.conversations, stores.chats)
+        self.door = DoorService(stores.conversations, stores.chats, self.engine.repetitions)
 
     def inbound(self, session: str, text: str, message_id: str | None = None, given: Given | None = None) -> Inbound:
         """Return a message as the DashScope door makes it."""

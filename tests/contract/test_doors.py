@@ -1,6 +1,9 @@
 """Threads of API clients, what their requests bring along, and requests that are sent twice; on both stores."""
 
+import threading
+import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -25,7 +28,7 @@ TOOLS = Given(tools=(WEATHER,))
 
 def doors_of(engine: Engine) -> DoorService:
     """Return the doors over an engine's store."""
-    return DoorService(engine.stores.conversations, engine.stores.chats)
+    return DoorService(engine.stores.conversations, engine.stores.chats, engine.repetitions)
 
 
 def inbound(engine: Engine, text: str, **fields: Any) -> Inbound:
@@ -218,3 +221,94 @@ def test_a_chat_from_before_there_were_doors_can_be_read(stores: Stores) -> None
     assert (chat.given, chat.request_digest, chat.tools, chat.asked) == (None, None, (), ())
     assert stores.chats.newest_of_request(engine.assistant.id, "d") is None
     assert chat.created_at <= now()
+
+
+def test_a_message_that_is_named_is_one_although_the_thread_has_gone_on(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([[ToolCalls((RECIFE,))], ["25."]]))
+    say(engine, "How warm is it?", thread="1", given=TOOLS)
+    outputs = replace(TOOLS, rounds=(results((RECIFE, "25")),))
+    first, again = (say(engine, "", thread="1", given=outputs, message_id="k", digest="d") for _ in range(2))
+    assert first.id == again.id and engine.model.calls == 2
+
+
+def test_an_old_request_with_the_same_words_is_not_repeated(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    long_ago = replace(say(engine, "hello", digest="d"), id=f"{int(time.time()) - 7200:08x}{'0' * 16}", dedupe_key="x")
+    long_ago = replace(long_ago, created_at=now() - timedelta(hours=2))
+    stores.chats.delete_of_conversation(long_ago.conversation_id)
+    assert stores.chats.add(long_ago)
+    again = say(engine, "hello", digest="d", repeated=True)
+    assert again.channel != long_ago.channel
+    assert engine.model.requests[1].history == ()
+
+
+def test_what_functions_gave_is_answered_alone(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([[ToolCalls((RECIFE,))], ["25."], echo]))
+    say(engine, "How warm is it?", thread="1", given=TOOLS)
+    engine.assistant = replace(engine.assistant, debounce_seconds=1)
+    outputs = replace(TOOLS, rounds=(results((RECIFE, "25")),))
+    ends: dict[str, Chat] = {}
+
+    def send(text: str, given: Given | None) -> None:
+        ends[text] = say(engine, text, thread="1", **({"given": given} if given else {}))
+
+    threads = [threading.Thread(target=send, args=("", outputs)), threading.Thread(target=send, args=("hurry", None))]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert (ends[""].status, ends[""].response) == (ChatStatus.ANSWERED, "25.")
+
+
+@pytest.mark.parametrize("thread", [None, "1"])
+def test_what_was_refused_before_it_was_stored_is_new_when_it_is_repeated(stores: Stores, thread: str | None) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    first = say(engine, "one more, please", thread=thread, digest="d")
+    engine.repetitions.refused("d")
+    again = say(engine, "one more, please", thread=thread, digest="d", repeated=True)
+    assert again.id != first.id
+    assert (again.conversation_id == first.conversation_id) is (thread is not None)
+
+
+def test_nobody_is_shown_the_thread_of_another_one_with_the_same_words(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    first = say(engine, "hello", digest="d")
+    engine.repetitions.delivered("d", first)
+    assert say(engine, "hello", digest="d", repeated=True).conversation_id != first.conversation_id
+
+
+@pytest.mark.parametrize(("age", "new"), [(1, False), (60, True)])
+def test_an_answer_in_a_thread_may_be_lost_on_its_way_for_a_while(stores: Stores, age: int, new: bool) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    first = say(engine, "hello", thread="1", digest="d")
+    at = now() - timedelta(seconds=age)
+    late = replace(first, id=new_id(), dedupe_key="late", created_at=at, answered_at=at, request_digest="late")
+    assert stores.chats.add(late)
+    engine.repetitions.delivered("late", late)
+    assert (say(engine, "hello", thread="1", digest="late", repeated=True).id != late.id) is new
+
+
+def test_an_answer_whose_client_had_left_is_there_for_the_repetition(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    other = say(engine, "hello", digest="d")
+    engine.repetitions.delivered("d", other)
+    first = say(engine, "hello", digest="d")
+    assert first.id != other.id
+    assert say(engine, "hello", digest="d", repeated=True).id == first.id
+
+
+def test_without_notes_a_repetition_is_one(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo]))
+    engine.notes.away = True
+    first = say(engine, "hello", digest="d")
+    engine.repetitions.delivered("d", first)
+    assert say(engine, "hello", digest="d", repeated=True).id == first.id
+
+
+def test_a_failed_request_is_repeated_although_the_one_before_was_refused(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([ProviderFailed("Down."), echo]))
+    engine.repetitions.refused("d")
+    with pytest.raises(ProviderFailed):
+        say(engine, "hello", digest="d")
+    assert say(engine, "hello", digest="d", repeated=True).attempts == 2

@@ -25,7 +25,8 @@ TOOLS = Given(tools=(ToolSpec("weather", "Tell the weather.", {"type": "object",
 def responses_of(engine: Engine) -> ResponseService:
     """Return the service over an engine's store."""
     held = engine.stores
-    return ResponseService(DoorService(held.conversations, held.chats), held.conversations, held.chats, 1000)
+    doors = DoorService(held.conversations, held.chats, engine.repetitions)
+    return ResponseService(doors, held.conversations, held.chats, 1000)
 
 
 def say(engine: Engine, text: str, after: Chat | None = None, **fields: Any) -> Chat:
@@ -132,3 +133,10 @@ def test_responses_of_others_are_not_there(stores: Stores) -> None:
         assert unknown.value.code == "previous_response_not_found"
         with pytest.raises(NotFound):
             responses_of(engine).get(stranger, name)
+
+
+def test_a_message_that_is_named_is_one_behind_a_response(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo, echo]))
+    first = say(engine, "one")
+    second, again = (say(engine, "two", first, message_id="k", digest="d") for _ in range(2))
+    assert second.id == again.id and engine.model.calls == 2

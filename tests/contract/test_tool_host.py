@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -403,6 +404,23 @@ class TestBounds:
                 small.call(servers[-1], "say", {"text": name, "times": 1}, 5, Deadline(SOON))
             assert set(small._sessions) == set(servers[1:])
             assert small.call(servers[0], "say", {"text": "a", "times": 1}, 5, Deadline(SOON)).text == "a"
+
+    def test_strangers_servers_that_hang_leave_room_for_the_operators_own(self, tmp_path: Path) -> None:
+        host = McpToolHost(most=4)
+        with contextlib.ExitStack() as running:
+            servers = []
+            for number in range(4):
+                (tmp_path / str(number)).mkdir()
+                server, wait_for, _ = running.enter_context(recording(Transport.STDIO, tmp_path / str(number)))
+                servers.append((replace(server, trusted=number == 3), wait_for))
+            threads = running.enter_context(ThreadPoolExecutor(2))
+            running.callback(host.close)
+            for server, wait_for in servers[:2]:
+                threads.submit(host.call, server, "sleep", {"name": "a"}, 30, Deadline(SOON))
+                wait_for("begun a")
+            with pytest.raises(ProviderFailed):
+                host.call(servers[2][0], "say", {"text": "x", "times": 1}, 5, Deadline(SOON))
+            assert host.call(servers[3][0], "say", {"text": "x", "times": 1}, 5, Deadline(SOON)).text == "x"
 
 
 class TestTimes:

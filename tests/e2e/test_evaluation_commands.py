@@ -155,6 +155,8 @@ def test_what_cannot_be_run_ends_with_2(command: Command, assistant: str, tmp_pa
         ((file, "--baseline", "0" * 24), "There is no evaluation"),
         ((file, "--resume", "auto"), "lacks items"),
         ((broken,), "line 1: expect"),
+        ((file, "--report", str(tmp_path / "no" / "r.html")), "There is no folder"),
+        ((file, "--resume", "auto", "--metrics", "exact"), "that --resume goes on with"),
         ((file, "--assistant", "0" * 24), "There is no assistant"),
     ):
         refused = command("run", "--assistant", assistant, *arguments)

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,11 @@ def assistant(served: Door, upstream: WireServer) -> dict[str, Any]:
     return served.api.new_assistant()
 
 
-def posted(served: Door, assistant: dict[str, Any], **fields: Any) -> httpx2.Response:
-    """Send a request without the SDK."""
-    headers = {"Authorization": f"Bearer {assistant['api_key']}"}
+def posted(
+    served: Door, assistant: dict[str, Any], more: Mapping[str, str] | None = None, **fields: Any
+) -> httpx2.Response:
+    """Send a request without the SDK, with more headers."""
+    headers = {"Authorization": f"Bearer {assistant['api_key']}", **(more or {})}
     body = {"model": "m", "messages": HELLO, "thread_id": "t", **fields}
     return httpx2.post(f"{served.base_url}/chat/completions", json=body, headers=headers, timeout=20)
 
@@ -159,26 +161,52 @@ def test_an_answer_at_its_limit(served: Door, assistant: dict[str, Any], upstrea
     assert upstream.requests[-1].body["max_tokens"] == 1
 
 
-@pytest.mark.parametrize("thread", ["t", None])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_response_that_was_lost_is_no_second_turn(
-    served: Door, assistant: dict[str, Any], upstream: WireServer, streamed: bool, thread: str | None
+    served: Door, assistant: dict[str, Any], upstream: WireServer, streamed: bool
 ) -> None:
     upstream.replies.append(says("One answer."))
     way = Losing(2)
     with client_of(served, assistant, http_client=httpx2.Client(transport=way)) as client:
         raw = client.chat.completions.with_raw_response.create(
-            model="m", messages=HELLO, stream=streamed, extra_body={"thread_id": thread}
+            model="m", messages=HELLO, stream=streamed, extra_body={"thread_id": "t"}
         )
         text = raw.http_response.read().decode()
     assert "One answer." in text
     assert way.retry_counts == ["0", "1", "2"]
     assert raw.headers["Idempotent-Replayed"] == "true"
     (chat,) = served.chats(assistant)
-    assert raw.headers["x-thread-id"] == chat["channel"]["id"] == (thread or chat["channel"]["id"])
+    assert raw.headers["x-thread-id"] == chat["channel"]["id"] == "t"
     assert f"chatcmpl-{chat['_id']}" in text
     assert served.said(assistant) == [[("human", "hello"), ("ai", "One answer.")]]
     assert len(upstream.requests) == 1
+
+
+def test_a_lost_response_without_a_thread_leads_into_nobody_elses(
+    served: Door, assistant: dict[str, Any], upstream: WireServer
+) -> None:
+    upstream.replies += [says("One."), says("Two.")]
+    with client_of(served, assistant, http_client=httpx2.Client(transport=Losing())) as client:
+        answer = client.chat.completions.create(model="m", messages=HELLO)
+    assert answer.choices[0].message.content == "Two."
+    assert served.said(assistant) == [[("human", "hello"), ("ai", "Two.")], [("human", "hello"), ("ai", "One.")]]
+
+
+@pytest.mark.parametrize("thread", ["t", None])
+def test_a_request_that_was_refused_is_new_when_it_is_repeated(
+    served: Door, assistant: dict[str, Any], upstream: WireServer, thread: str | None
+) -> None:
+    upstream.replies += [says("One."), says("Something else."), says("Two.")]
+    first = posted(served, assistant, thread_id=thread)
+    changes = f"/assistants/update/{assistant['_id']}"
+    assert served.api.put(changes, json={"messages_per_minute": 1}).status_code == 200
+    assert posted(served, assistant, thread_id="other").status_code == 200
+    assert posted(served, assistant, thread_id=thread).status_code == 429
+    assert served.api.put(changes, json={"messages_per_minute": 0}).status_code == 200
+    repeated = posted(served, assistant, {"x-stainless-retry-count": "1"}, thread_id=thread)
+    assert (repeated.json()["choices"][0]["message"]["content"], len(upstream.requests)) == ("Two.", 3)
+    same_thread = repeated.json()["thread_id"] == first.json()["thread_id"]
+    assert same_thread is (thread is not None)
 
 
 def test_lost_outputs_of_functions_are_no_second_round(

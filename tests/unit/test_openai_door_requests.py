@@ -277,3 +277,23 @@ def test_the_memory_to_clear_is_named_in_body_or_query() -> None:
     assert thread_to_clear(schema.load({}), schema.load({"thread_id": "6"})) == "6"
     with pytest.raises(Invalid):
         thread_to_clear(schema.load({"thread_id": ""}), schema.load({}))
+
+
+def test_outputs_are_not_lost_where_the_user_goes_on_behind_them() -> None:
+    message = read(HI, asks("c1"), gives("c1"), {"role": "user", "content": "in Fahrenheit"})
+    assert (message.text, message.given.rounds) == ("hi\nin Fahrenheit", ((result("c1"),),))
+    with pytest.raises(Invalid) as refused:
+        read(HI, asks("c1"), gives("c1"), {"role": "user", "content": "in Fahrenheit"}, thread_id="t")
+    assert refused.value.code == "messages_out_of_order"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [{"role": "user", "content": [{"type": ["x"]}]}]},
+        {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": [1]}}},
+    ],
+)
+def test_types_that_no_set_can_hold(fields: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        read(*fields.pop("messages", [HI]), **fields)

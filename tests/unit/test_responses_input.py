@@ -93,3 +93,8 @@ def test_what_cannot_be_answered(items: list[dict[str, Any]], alone: bool, code:
     with pytest.raises(Invalid) as refused:
         read(items, alone=alone)
     assert refused.value.code == code
+
+
+def test_an_item_of_a_type_that_no_set_can_hold() -> None:
+    with pytest.raises(Invalid):
+        Input().deserialize([{"type": [1]}])
