@@ -7,23 +7,26 @@ from pathlib import Path
 from mcp.server import MCPServer
 
 home = MCPServer("home", log_level="CRITICAL")
-record = Path(sys.argv[1])
+
+
+def note(what: str) -> None:
+    """Write down what was asked, in the file that the program was started with."""
+    with Path(sys.argv[1]).open("a", encoding="utf-8") as file:
+        file.write(f"{what}\n")
 
 
 @home.tool(structured_output=False)
 def switch_light(on: bool, device_id: str) -> str:
     """Switch the light of the device that asks; it takes a second."""
     time.sleep(1)
-    with record.open("a", encoding="utf-8") as file:
-        file.write(f"{device_id} {on}\n")
+    note(f"{device_id} {on}")
     return "done"
 
 
 @home.tool(structured_output=False)
 def tell_weather(city: str, device_id: str = "") -> str:
     """Tell the weather of a city."""
-    with record.open("a", encoding="utf-8") as file:
-        file.write(f"{device_id or 'nobody'} asks of {city}\n")
+    note(f"{device_id or 'nobody'} asks of {city}")
     return "sunny"
 
 
