@@ -34,6 +34,9 @@ _LINGER_SECONDS = 1.0
 
 _CUT_SECONDS = 25.0
 _DRAIN_SECONDS = 30.0
+_STALLED_SECONDS = 60.0
+"""A client that has taken none of the bytes that wait for it for so long is not there any more."""
+
 _BACKLOG = 1024
 _OPEN_FILES = 8192
 _CONNECTIONS = 4096
@@ -84,10 +87,25 @@ class ClosingTask(WSGITask):  # type: ignore[misc]
 
 
 class ProblemChannel(HTTPChannel):  # type: ignore[misc]
-    """A connection whose low-level errors are problem documents."""
+    """A connection whose low-level errors are problem documents, and that does not wait for ever for its reader.
+
+    waitress looks for idle connections only where no request is being answered, and closes them only once they can be
+    written to: a reader that stalled would keep the thread that writes to it.
+    """
 
     error_task_class = ProblemTask
     task_class = ClosingTask
+    _waiting_since: float | None = None
+
+    def writable(self) -> bool:
+        """Tell the loop, once a second at least, whether there is something to write; close if nobody takes it."""
+        if not self.total_outbufs_len:
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = time.time()
+        elif time.time() - max(self._waiting_since, self.last_activity) > _STALLED_SECONDS:
+            self.handle_close()
+        return bool(super().writable())
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from statistics import quantiles
 from urllib.parse import urlsplit
 
 PROMPT = "How many vacation days do I get per year?"
 _FIRST_TOKEN = b'"content":"word0', b'"content": "word0'
-_TIMEOUT = 120.0
+_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
@@ -58,35 +58,54 @@ class Measured:
         return quantiles(self.firsts, n=100, method="inclusive")[percent - 1]
 
 
-def load(target: Target, at_once: int, requests: int, *, stream: bool) -> Measured:
+def load(target: Target, at_once: int, requests: int, *, stream: bool, ramp: float = 0.0) -> Measured:
     """Ask and wait for all answers.
+
+    Args:
+        ramp: seconds over which the clients begin; the rate is that of the time in which all of them ask.
 
     Raises:
         RuntimeError: an answer is not what it should be.
     """
-    return asyncio.run(_load(target, at_once, requests, stream))
+    return asyncio.run(_load(_Load(target, requests, stream), at_once, ramp))
 
 
-async def _load(target: Target, at_once: int, requests: int, stream: bool) -> Measured:
-    numbers, firsts = count(), list[float]()
+@dataclass(frozen=True)
+class _Load:
+    """What all clients share, and what came of it: when each request began, had its first token and was answered."""
+
+    target: Target
+    requests: int
+    stream: bool
+    numbers: Iterator[int] = field(default_factory=count)
+    times: list[tuple[float, float, float]] = field(default_factory=list)
+
+
+async def _load(load: _Load, at_once: int, ramp: float) -> Measured:
     began = time.perf_counter()
-    asking = (_ask_on(target, numbers, requests, firsts, stream) for _ in range(at_once))
+    asking = (_ask_on(load, ramp * number / at_once) for number in range(at_once))
     await asyncio.wait_for(asyncio.gather(*asking), _TIMEOUT)
-    return Measured(requests / (time.perf_counter() - began), firsts)
+    firsts = [(first - start) * 1000 for start, first, _ in load.times]
+    if not ramp:
+        return Measured(load.requests / (time.perf_counter() - began), firsts)
+    until = max(start for start, _, _ in load.times)
+    ends = sorted(end for _, _, end in load.times if began + ramp <= end <= until)
+    return Measured((len(ends) - 1) / (ends[-1] - ends[0]), firsts)
 
 
-async def _ask_on(target: Target, numbers: Iterator[int], requests: int, firsts: list[float], stream: bool) -> None:
+async def _ask_on(load: _Load, after: float) -> None:
     """Ask one after the other on one connection, a new one where the server has closed it, until all are asked."""
-    place, request = urlsplit(target.base_url), target.request(stream=stream)
+    place, request = urlsplit(load.target.base_url), load.target.request(stream=load.stream)
     reader = writer = None
+    await asyncio.sleep(after)
     try:
-        while next(numbers) < requests:
-            began = time.perf_counter()
+        while next(load.numbers) < load.requests:
+            start = time.perf_counter()
             if reader is None or writer is None:
                 reader, writer = await asyncio.open_connection(place.hostname, place.port)
             writer.write(request)
-            first, kept = await _answer(reader, stream)
-            firsts.append((first - began) * 1000)
+            first, kept = await _answer(reader, load.stream)
+            load.times.append((start, first, time.perf_counter()))
             if not kept:
                 writer.close()
                 reader = writer = None

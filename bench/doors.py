@@ -33,6 +33,8 @@ PAUSE = 0.01
 AT_ONCE = (1, 50, 100)
 STRESS = (1, 5, 10, 20, 50, 200)
 STRESS_SECONDS = 1.29
+STRESS_TURNS = 12
+"""Requests of each client, one after the other."""
 STRESS_THREADS = 256
 """One thread in eight stays free for everything but answers, so 200 answers at once need 229."""
 _HERE = Path(__file__).parent.parent
@@ -122,7 +124,8 @@ def _stress(upstream: str) -> None:
         _say("| at once | answers/s | ideal | share | straight | answer p50 / p95 ms |\n|---|---|---|---|---|---|")
         for at_once in STRESS:
             straight, through = (
-                load(way.target(slow), at_once, at_once * 8, stream=False) for way in (_straight(upstream), ours)
+                load(way.target(slow), at_once, at_once * STRESS_TURNS, stream=False, ramp=STRESS_SECONDS)
+                for way in (_straight(upstream), ours)
             )
             ideal = at_once / STRESS_SECONDS
             shares = " | ".join(f"{one.per_second / ideal:.1%}" for one in (through, straight))
