@@ -9,6 +9,15 @@ import httpx2
 
 _numbers = itertools.count(1)
 
+SETTINGS = {
+    "LOGINS_PER_MINUTE": "0",
+    "MESSAGES_PER_MINUTE": "0",
+    "MAX_UPLOAD_MB": "1",
+    "METRICS_TOKEN": "metrics-token-of-the-tests",
+    "ANSWER_DEADLINE_SECONDS": "20",
+}
+ADMIN = {"name": "Ada", "email": "ada@example.com", "password": "ada-password"}
+
 
 class Api(httpx2.Client):
     """A client of one server; after `login` it sends the access token."""

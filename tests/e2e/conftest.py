@@ -4,24 +4,19 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from shutil import which
+from typing import Any
 
 import pytest
 
 from bench.running import RunningServer, running_server
 from tests.contract.document_stores import PREFIX, make_bucket
-from tests.e2e.api import Api
+from tests.e2e.api import ADMIN, SETTINGS, Api
+from tests.e2e.openai_clients import Door, door
+from tests.emulators.openai_wire import WireServer, wire
 from tests.redis_server import redis_server
 from tests.s3_server import s3_server
 from tests.servers import secantus_server
 
-SETTINGS = {
-    "LOGINS_PER_MINUTE": "0",
-    "MESSAGES_PER_MINUTE": "0",
-    "MAX_UPLOAD_MB": "1",
-    "METRICS_TOKEN": "metrics-token-of-the-tests",
-    "ANSWER_DEADLINE_SECONDS": "20",
-}
-ADMIN = {"name": "Ada", "email": "ada@example.com", "password": "ada-password"}
 _numbers = itertools.count(1)
 
 BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := which(name))), "")
@@ -100,3 +95,26 @@ def user(new_user: Callable[[], Api]) -> Api:
 def stranger(new_user: Callable[[], Api]) -> Api:
     """Give a client of another user, who must see nothing of `user`."""
     return new_user()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[WireServer]:
+    """Give a model's endpoint that sends exact bytes."""
+    with wire() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def served(upstream: WireServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """Give a server that asks it."""
+    with door(tmp_path_factory.mktemp("wire"), upstream.base_url) as running:
+        yield running
+
+
+@pytest.fixture
+def assistant(served: Door, upstream: WireServer) -> dict[str, Any]:
+    """Give an assistant of that server, and an endpoint that nobody has asked."""
+    upstream.replies.clear()
+    upstream.requests.clear()
+    upstream.gone.clear()
+    return served.api.new_assistant()

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.running import running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.openai_wire import DONE, Reply, WireServer, chunk, event, stream, wire
 
 

@@ -14,8 +14,7 @@ from models.hosting import HostedShelf
 from repositories.redis.hosted_files import RedisFileRegistry
 from settings import Settings
 from stores import Stores, open_stores
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.provider import FakeProvider
 
 OPENAI_KEY = "sk-a-key-of-the-tests"

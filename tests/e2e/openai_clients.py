@@ -10,8 +10,7 @@ import httpx2
 import openai
 
 from bench.running import RunningServer, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.openai_wire import DONE, Reply, chunk, event, stream
 
 

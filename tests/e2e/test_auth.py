@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.running import RunningServer, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN
+from tests.e2e.api import ADMIN, Api
 
 
 def test_only_the_first_account_is_made_without_a_token(anonymous: Api, admin: Api) -> None:

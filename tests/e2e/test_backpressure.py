@@ -14,8 +14,7 @@ from typing import Any
 import httpx2
 
 from bench.running import RunningServer, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.openai_wire import (
     DONE,
     STREAM,

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from bench.running import RunningServer, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.servers import free_port
 from tests.webhook_receiver import Answer, Post, Receiver, running_receiver
 

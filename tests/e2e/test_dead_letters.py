@@ -16,8 +16,7 @@ from models.ids import new_id
 from repositories.embedded_redis import EmbeddedRedis
 from repositories.redis.job_broker import JobBroker
 from repositories.redis.job_retries import RetryPolicy
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 
 QUEUES = {"index_document": "documents", "answer_chat": "answers", "send_callback": "callbacks"}
 

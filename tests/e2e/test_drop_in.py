@@ -12,8 +12,7 @@ import httpx2
 import pytest
 
 from bench.running import running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.e2e.hosted import placed, settings_for
 from tests.emulators.openai_wire import (
     DONE,

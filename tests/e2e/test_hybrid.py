@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.running import running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.aimock import aimock
 
 TEXT = "# Fleet\n\nEvery car is washed on Monday.\n\n# Canteen\n\nLunch is served at noon.\n"

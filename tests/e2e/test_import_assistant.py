@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from bench.running import ROOT, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.unit.test_exported import export, message, write
 
 

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.running import ROOT, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 
 
 def import_folder(folder: Path, assistant_id: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

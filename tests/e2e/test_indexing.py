@@ -13,8 +13,7 @@ import pytest
 from bench.running import RunningServer, running_server
 from settings import Settings
 from stores import Repositories, open_stores, repositories_of
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 
 DOCUMENTS = 100
 KILLS = 5

@@ -9,8 +9,7 @@ import httpx2
 import pytest
 
 from bench.running import RunningServer, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.aimock import AimockServer, aimock
 from tests.emulators.openai_wire import DONE, STREAM, Action, Reply, chunk, event, piece, stream, wire
 

@@ -1,41 +1,17 @@
 """The official client for Node against a served instance: what it does, and what it makes of failures."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.clients.openai_node import node_calls
-from tests.e2e.openai_clients import Door, door, says
+from tests.e2e.openai_clients import Door, says
 from tests.e2e.test_openai_door_wire import asks
-from tests.emulators.openai_wire import STREAM, Action, WireServer, chunk, event, piece, wire
+from tests.emulators.openai_wire import STREAM, Action, WireServer, chunk, event, piece
 
 HELLO = [{"role": "user", "content": "hello"}]
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 SOON = 2.0
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[WireServer]:
-    """Give the model's endpoint."""
-    with wire() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def served(upstream: WireServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    """Give a server that asks it."""
-    with door(tmp_path_factory.mktemp("node"), upstream.base_url) as running:
-        yield running
-
-
-@pytest.fixture
-def assistant(served: Door, upstream: WireServer) -> dict[str, Any]:
-    """Give an assistant, and an upstream that nobody has asked."""
-    upstream.replies.clear()
-    upstream.requests.clear()
-    upstream.gone.clear()
-    return served.api.new_assistant()
 
 
 def body(**fields: Any) -> dict[str, Any]:

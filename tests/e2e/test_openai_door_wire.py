@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,29 +36,6 @@ SOON = 2.0
 """Seconds within which the upstream sees that nobody waits; mostly it is half a second."""
 
 TIMES = re.compile(r'"id":"chatcmpl-[0-9a-f]{24}"|"created":[0-9]{10}')
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[WireServer]:
-    """Give the model's endpoint."""
-    with wire() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def served(upstream: WireServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    """Give a server that asks it."""
-    with door(tmp_path_factory.mktemp("wire"), upstream.base_url) as running:
-        yield running
-
-
-@pytest.fixture
-def assistant(served: Door, upstream: WireServer) -> dict[str, Any]:
-    """Give an assistant, and an upstream that nobody has asked."""
-    upstream.replies.clear()
-    upstream.requests.clear()
-    upstream.gone.clear()
-    return served.api.new_assistant()
 
 
 def posted(

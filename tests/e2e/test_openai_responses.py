@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.running import running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.openai_wire import Reply, WireServer, wire
 from tests.emulators.response_wire import answer, conversation
 

@@ -16,8 +16,7 @@ import openapi_spec_validator
 import pytest
 
 from bench.running import ROOT, RunningServer, running_server
-from tests.e2e.api import Api
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.redis_server import redis_server
 from tests.servers import free_port
 

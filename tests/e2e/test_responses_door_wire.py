@@ -3,14 +3,13 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
-from tests.e2e.openai_clients import Door, Losing, client_of, door, says
+from tests.e2e.openai_clients import Door, Losing, client_of, says
 from tests.emulators.openai_wire import (
     DONE,
     STREAM,
@@ -22,36 +21,12 @@ from tests.emulators.openai_wire import (
     event,
     piece,
     stream,
-    wire,
 )
 
 TIMES = re.compile(r"(?<=_)[0-9a-f]{24}(?=[_\"])|(?<=_at\": )[0-9]{10}")
 ITEM = '"item_id": "msg__0", "output_index": 0, "content_index": 0'
 PART = '"part": {"type": "output_text", "text": "%s", "annotations": [], "logprobs": []}'
 MESSAGE = '"item": {"type": "message", "id": "msg__0", "status": "%s", "role": "assistant", "content": [%s]}'
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[WireServer]:
-    """Give the model's endpoint."""
-    with wire() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def served(upstream: WireServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    """Give a server that asks it."""
-    with door(tmp_path_factory.mktemp("wire"), upstream.base_url) as running:
-        yield running
-
-
-@pytest.fixture
-def assistant(served: Door, upstream: WireServer) -> dict[str, Any]:
-    """Give an assistant, and an upstream that nobody has asked."""
-    upstream.replies.clear()
-    upstream.requests.clear()
-    upstream.gone.clear()
-    return served.api.new_assistant()
 
 
 def posted(served: Door, assistant: dict[str, Any], **fields: Any) -> httpx2.Response:

@@ -14,8 +14,7 @@ import pytest
 
 from bench.running import RunningServer, running_server
 from models.tools import Transport
-from tests.e2e.api import Api, events_of
-from tests.e2e.conftest import ADMIN, SETTINGS
+from tests.e2e.api import ADMIN, SETTINGS, Api, events_of
 from tests.emulators.aimock import AimockServer, Fixture, aimock
 from tests.emulators.mcp_servers import McpServer, recorder
 
