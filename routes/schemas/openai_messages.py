@@ -1,34 +1,17 @@
 """The `messages` of chat completions: what of them is new, what was said before, what the client's functions gave."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, fields, validate
 
 from models.errors import Invalid
-from models.given import Turn
 from models.tools import ToolCall, ToolResult
 from routes.schemas.base import Text
+from routes.schemas.openai_told import INSTRUCTING, PartsText, Told, question_of, turns_told
 
-_TEXTS = frozenset({"text", "refusal"})
+_TEXTS = {"text": "text", "refusal": "refusal"}
 _MESSAGES = {"messages": ["Nothing to answer."]}
-_INSTRUCTING = frozenset({"system", "developer"})
-
-
-class Content(fields.Field[str]):
-    """A message's text: a string, or a list of parts whose texts are joined; null is no text.
-
-    Raises:
-        Invalid: code `unsupported_content`, a part is no text.
-    """
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
-        if isinstance(value, str):
-            return _text(value)
-        if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
-            raise ValidationError("Must be a string or a list of parts.")
-        return "\n".join(_part(part) for part in value)
 
 
 class CompletionCallFunctionSchema(Schema):
@@ -70,24 +53,10 @@ class CompletionMessageSchema(Schema):
             ["system", "developer", "user", "assistant", "tool"], error="Must be one of: {choices}."
         ),
     )
-    content = Content(load_default="", allow_none=True)
+    content = PartsText("messages", _TEXTS, "text", load_default="", allow_none=True)
     refusal = Text(load_default=None, allow_none=True)
     tool_calls = fields.List(fields.Nested(CompletionCallSchema), load_default=list, allow_none=True)
     tool_call_id = Text(load_default="", allow_none=True)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a list of messages tells.
-
-    Attributes:
-        text: the newest words of the user; "" where there are only outputs of functions.
-    """
-
-    text: str
-    instructions: str
-    turns: tuple[Turn, ...]
-    rounds: tuple[tuple[ToolResult, ...], ...]
 
 
 def told(messages: Sequence[dict[str, Any]], *, alone: bool = True) -> Told:
@@ -100,45 +69,20 @@ def told(messages: Sequence[dict[str, Any]], *, alone: bool = True) -> Told:
         Invalid: code `message_missing`, there is nothing to answer; `messages_out_of_order`, behind the last message of
             the user is something else than calls with the outputs of exactly these.
     """
-    instructions = "\n\n".join(one["content"] for one in messages if one["role"] in _INSTRUCTING and one["content"])
-    spoken = [one for one in messages if one["role"] not in _INSTRUCTING]
-    last = max((place for place, one in enumerate(spoken) if one["role"] == "user"), default=-1)
-    first = _beginning_of_question(spoken, last)
-    if first < last and not alone:
-        raise _out_of_order("Send the outputs of functions first, and the user's next message with the next request.")
-    asked = [one["content"] for one in spoken[max(first, 0) : last + 1] if one["role"] == "user" and one["content"]]
+    instructions = "\n\n".join(one["content"] for one in messages if one["role"] in INSTRUCTING and one["content"])
+    spoken = [one for one in messages if one["role"] not in INSTRUCTING]
+    question = question_of(spoken, _is_users, lambda one: one["role"] == "tool", _out_of_order, alone=alone)
+    before, since = spoken[: max(question.first, 0)], spoken[max(question.first, 0) :]
+    asked = [one["content"] for one in since if _is_users(one) and one["content"]]
     text = "\n".join(asked)
-    rounds = _rounds([one for one in spoken[max(first, 0) :] if one["role"] != "user"])
-    if not text.strip() and (last >= 0 or not rounds):
+    rounds = _rounds([one for one in since if not _is_users(one)])
+    if not text.strip() and (question.last >= 0 or not rounds):
         raise Invalid("Send a message of the user, not blank.", code="message_missing", errors=_MESSAGES)
-    return Told(text, instructions, turns_told(spoken[: max(first, 0)]), rounds)
+    return Told(text, instructions, turns_told(before), rounds)
 
 
-def _beginning_of_question(spoken: Sequence[dict[str, Any]], last: int) -> int:
-    """Return the place of the question: the user's last message, or an earlier one whose outputs nobody answered."""
-    while last > 0 and spoken[last - 1]["role"] == "tool":
-        earlier = max((place for place, one in enumerate(spoken[:last]) if one["role"] == "user"), default=-1)
-        if earlier < 0:
-            raise _out_of_order("Send the outputs of functions alone, and the user's next message behind the answer.")
-        last = earlier
-    return last
-
-
-def turns_told(messages: Sequence[dict[str, Any]]) -> tuple[Turn, ...]:
-    """Pair what the user said with the answer behind it; of calls on the way to an answer only the text counts."""
-    turns: list[Turn] = []
-    for one in messages:
-        said = one["content"] or one.get("refusal") or ""
-        if not said.strip() or one["role"] == "tool":
-            continue
-        if one["role"] == "user":
-            turns.append(Turn(said, None))
-        elif not turns:
-            turns.append(Turn(None, said))
-        else:
-            earlier = turns[-1].response
-            turns[-1] = replace(turns[-1], response=f"{earlier}\n\n{said}" if earlier else said)
-    return tuple(turns)
+def _is_users(message: dict[str, Any]) -> bool:
+    return bool(message["role"] == "user")
 
 
 def _rounds(messages: Sequence[dict[str, Any]]) -> tuple[tuple[ToolResult, ...], ...]:
@@ -165,18 +109,3 @@ def _out_of_order(detail: str) -> Invalid:
 
 def _call(loaded: dict[str, Any]) -> ToolCall:
     return ToolCall(loaded["id"], loaded["function"]["name"], loaded["function"]["arguments"] or "")
-
-
-def _part(part: dict[str, Any]) -> str:
-    kind = part.get("type", "text")
-    if not isinstance(kind, str) or kind not in _TEXTS:
-        raise Invalid(
-            f"Parts of type {str(kind)[:50]!r} are not read; send text.",
-            code="unsupported_content",
-            errors={"messages": [f"Parts of type {str(kind)[:50]!r} are not read."]},
-        )
-    return _text(part.get(str(kind)))
-
-
-def _text(value: Any) -> str:
-    return str(Text().deserialize(value))

@@ -8,27 +8,11 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from models.errors import Invalid
 from models.tools import ToolCall, ToolResult
 from routes.schemas.base import Text
-from routes.schemas.openai_messages import Told, turns_told
+from routes.schemas.openai_told import INSTRUCTING, PartsText, Told, question_of, turns_told
 
 _TEXT_OF_PART = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
-_INSTRUCTING = frozenset({"system", "developer"})
 _PASSED_OVER = frozenset({"reasoning"})
 """Items that models of others made for themselves."""
-
-
-class ItemContent(fields.Field[str]):
-    """An item's text: a string, or a list of parts whose texts are joined.
-
-    Raises:
-        Invalid: code `unsupported_content`, a part is no text.
-    """
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
-        if isinstance(value, str):
-            return _text(value)
-        if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
-            raise ValidationError("Must be a string or a list of parts.")
-        return "\n".join(_part(part) for part in value)
 
 
 class _ItemSchema(Schema):
@@ -45,7 +29,7 @@ class MessageItemSchema(_ItemSchema):
         required=True,
         validate=validate.OneOf(["system", "developer", "user", "assistant"], error="Must be one of: {choices}."),
     )
-    content = ItemContent(required=True)
+    content = PartsText("input", _TEXT_OF_PART, required=True)
     phase = Text(load_default=None, allow_none=True)
 
 
@@ -61,7 +45,7 @@ class OutputItemSchema(_ItemSchema):
     """What a call gave."""
 
     call_id = Text(required=True, validate=validate.Length(1, 256))
-    output = ItemContent(required=True)
+    output = PartsText("input", _TEXT_OF_PART, required=True)
 
 
 _SCHEMAS: dict[str, _ItemSchema] = {
@@ -109,29 +93,16 @@ def told(items: Sequence[dict[str, Any]], *, alone: bool) -> Told:
     """
     instructions = "\n\n".join(one["content"] for one in items if _is_instruction(one) and one["content"])
     spoken = [one for one in items if not _is_instruction(one) and one.get("phase") != "commentary"]
-    last = max((place for place, one in enumerate(spoken) if _is_from(one, "user")), default=-1)
-    first = _beginning_of_question(spoken, last)
-    if first < last and not alone:
-        raise _out_of_order("Send the outputs of functions first, and the user's next message with the next request.")
-    asked = [one["content"] for one in spoken[max(first, 0) : last + 1] if _is_from(one, "user")]
+    question = question_of(spoken, _is_users, _is_output, _out_of_order, alone=alone)
+    before, since = spoken[: max(question.first, 0)], spoken[max(question.first, 0) :]
+    asked = [one["content"] for one in since if _is_users(one)]
     if spoken and _is_from(spoken[-1], "assistant"):
         raise _missing()
-    rounds = _rounds([one for one in spoken[max(first, 0) :] if one["type"] != "message"], known=last >= 0)
+    rounds = _rounds([one for one in since if one["type"] != "message"], known=question.last >= 0)
     text = "\n".join(asked)
     if not text.strip() and (asked or not rounds):
         raise _missing()
-    before = [one for one in spoken[: max(first, 0)] if one["type"] == "message"]
-    return Told(text, instructions, turns_told(before), rounds)
-
-
-def _beginning_of_question(spoken: Sequence[dict[str, Any]], last: int) -> int:
-    """Return the place of the question: the user's last message, or an earlier one whose outputs nobody answered."""
-    while last > 0 and spoken[last - 1]["type"] == "function_call_output":
-        earlier = max((place for place, one in enumerate(spoken[:last]) if _is_from(one, "user")), default=-1)
-        if earlier < 0:
-            raise _out_of_order("Send the outputs of functions alone, and the user's next message behind the answer.")
-        last = earlier
-    return last
+    return Told(text, instructions, turns_told([one for one in before if one["type"] == "message"]), rounds)
 
 
 def _rounds(items: Sequence[dict[str, Any]], *, known: bool) -> tuple[tuple[ToolResult, ...], ...]:
@@ -144,7 +115,7 @@ def _rounds(items: Sequence[dict[str, Any]], *, known: bool) -> tuple[tuple[Tool
     calls: dict[str, ToolCall] = {}
     outputs: dict[str, str] = {}
     for item in items:
-        if item["type"] == "function_call_output":
+        if _is_output(item):
             outputs[item["call_id"]] = item["output"]
             continue
         if outputs:
@@ -165,11 +136,19 @@ def _round(calls: dict[str, ToolCall], outputs: dict[str, str]) -> tuple[ToolRes
 
 
 def _is_instruction(item: dict[str, Any]) -> bool:
-    return item.get("role") in _INSTRUCTING
+    return item.get("role") in INSTRUCTING
+
+
+def _is_users(item: dict[str, Any]) -> bool:
+    return _is_from(item, "user")
 
 
 def _is_from(item: dict[str, Any], role: str) -> bool:
     return bool(item["type"] == "message" and item["role"] == role)
+
+
+def _is_output(item: dict[str, Any]) -> bool:
+    return bool(item["type"] == "function_call_output")
 
 
 def _schema_of(kind: object) -> _ItemSchema:
@@ -182,23 +161,6 @@ def _schema_of(kind: object) -> _ItemSchema:
             errors={"input": [f"Items of type {name!r} are not read."]},
         )
     return schema
-
-
-def _part(part: dict[str, Any]) -> str:
-    kind = part.get("type")
-    key = _TEXT_OF_PART.get(kind) if isinstance(kind, str) else None
-    if key is None:
-        name = str(kind)[:50]
-        raise Invalid(
-            f"Parts of type {name!r} are not read; send text.",
-            code="unsupported_content",
-            errors={"input": [f"Parts of type {name!r} are not read."]},
-        )
-    return _text(part.get(key))
-
-
-def _text(value: Any) -> str:
-    return str(Text().deserialize(value))
 
 
 def _missing() -> Invalid:

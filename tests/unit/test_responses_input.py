@@ -7,7 +7,7 @@ import pytest
 from models.errors import Invalid
 from models.given import Turn
 from models.tools import ToolCall, ToolResult
-from routes.schemas.openai_messages import Told
+from routes.schemas.openai_told import Told
 from routes.schemas.responses_input import Input, told
 
 
