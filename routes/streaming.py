@@ -97,7 +97,7 @@ class _Pump:
         except OrquestraError as error:
             ending = error
         finally:
-            self._hand_over(ending)
+            self._hand_over(_unread() if self._cut else ending)
 
     def _hand_over(self, item: object) -> None:
         """Queue an item; when nobody reads any more, drop it, so that the source runs to its end and settles.
@@ -125,7 +125,7 @@ class _Pump:
                 item = self._items.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 if self._cut:
-                    return DeadlineExceeded("The answer was not read in time. Send the request again.")
+                    return _unread()
                 if self._client_gone is not None and self._client_gone():
                     self._deadline.cancel()
             else:
@@ -144,3 +144,8 @@ class _Pump:
             return item
         self._ending = item
         return b"".join(frames)
+
+
+def _unread() -> DeadlineExceeded:
+    """Return what a reader is told that took so long that frames had to be dropped."""
+    return DeadlineExceeded("The answer was not read in time. Send the request again.")
