@@ -326,6 +326,32 @@ def test_headers_are_sent_and_nothing_of_a_call_is_in_the_log(capfd: pytest.Capt
     assert [secret for secret in secrets if secret in written] == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[]",
+        b'"text"',
+        b'{"jsonrpc": "2.0", "id": %d, "result": {"content": 5}}',
+        b'{"jsonrpc": "2.0", "id": %d, "result": {"content": [{"type": "dance"}]}}',
+        b'{"jsonrpc": "2.0", "id": %d, "error": {"code": -32700, "message": "cannot read"}}',
+    ],
+)
+def test_an_answer_in_another_shape_is_an_output_that_failed_and_says_so(text: bytes) -> None:
+    def answer(handler: Handler) -> None:
+        asked = json.loads(handler.body or b"{}")
+        if asked.get("method") != "tools/call":
+            return speaking(handler)
+        body = text % asked["id"] if b"%d" in text else text
+        handler.begin(200, content_type="application/json", content_length=str(len(body)))
+        handler.wfile.write(body)
+
+    with misbehaving(answer) as server, opened(LOOPBACK) as host:
+        output = host.call(foreign(server.url), "any", {}, 5, Deadline(20))
+        assert (output.failed, output.text) == (True, "The tool's server sent an answer that is not as MCP demands.")
+        assert host.tools(foreign(server.url), Deadline(20)) == []
+
+
 def test_what_is_packed_is_not_unpacked() -> None:
     with misbehaving(speaking) as server, opened(LOOPBACK) as host:
         assert host.tools(foreign(server.url), Deadline(20)) == []
