@@ -1,6 +1,7 @@
 """The commands that evaluate: `eval make-dataset`, `eval run`, `eval compare`, `eval list` and `eval show`."""
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -255,12 +256,13 @@ def _gates(options: dict[str, Any]) -> Gates:
 
 
 def _work(evaluations: EvaluationService, begun: Run) -> None:
-    """Work on a run to its end, with a bar; a Ctrl-C leaves it to be gone on with.
+    """Work on a run to its end, with a bar; a Ctrl-C or SIGTERM leaves it to be gone on with.
 
     Raises:
         Conflict: somebody else works on it, or it cannot be gone on with.
     """
     until = time.monotonic() + _LEASE_SECONDS
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a job of CI that takes too long
     try:
         with _bar(begun) as progress:
             while not evaluations.runs.work_here(begun.id, progress):

@@ -22,7 +22,7 @@ POLICY = (
     "# Passwords\n\nPasswords of every account need at least fourteen characters and are kept in the manager.\n"
 )
 SLOW = {"latency": 120}
-_ASSISTANTS = 10
+_ASSISTANTS = 11
 FIXTURES: list[dict[str, Any]] = [
     {"match": {"userMessage": "for eternity"}, "response": {"content": "no verdict"}},
     {"match": {"userMessage": '"answer": "You have 25'}, "response": {"content": '{"score": 1, "reason": "right"}'}},
@@ -176,7 +176,7 @@ def test_items_without_a_score_end_with_2_and_are_tried_again(
     assert len(asked(model, "vacation")) == before + 1, "only what failed is asked again"
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "end", "kill-9"])
 def test_a_run_that_was_cut_off_goes_on(
     command: Command, settings: dict[str, str], assistant: str, tmp_path: Path, model: AimockServer, sign: int
 ) -> None:
@@ -194,8 +194,8 @@ def test_a_run_that_was_cut_off_goes_on(
         process.send_signal(sign)
         _, stderr = process.communicate(timeout=30)
     run = run_id(stderr)
-    assert process.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
-    if sign == signal.SIGINT:
+    assert process.returncode == (-signal.SIGKILL if sign == signal.SIGKILL else 130)
+    if sign != signal.SIGKILL:
         assert f"--resume {run}" in stderr
     gone_on = command(*arguments, "--resume", "auto", "--min-score", "1")
     assert gone_on.returncode == 0, gone_on.stdout + gone_on.stderr
