@@ -1,5 +1,6 @@
 """What makes tools' calls, and the servers that the operator allows."""
 
+import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from models.tools import ToolServer, Transport
 from services.providers.mcp_catalog import CatalogFaults, FileToolServerCatalog
-from services.providers.mcp_tools import McpToolHost
+from services.providers.tool_host_on_use import ClosableToolHost, ToolHostOnUse
 from settings import Settings, SettingsError
 
 _SAMPLES = Path(__file__).resolve().parent.parent / "assets" / "samples"
@@ -24,7 +25,7 @@ class Tools:
         close: ends sessions with tool servers, and the programs that were started for them.
     """
 
-    host: McpToolHost
+    host: ToolHostOnUse
     catalog: FileToolServerCatalog
     close: Callable[[], None]
 
@@ -40,5 +41,10 @@ def build_tools(settings: Settings) -> Tools:
         catalog = FileToolServerCatalog(path, [_SUPPORT_DESK])
     except CatalogFaults as error:
         raise SettingsError([f"MCP_SERVERS_FILE: {fault}" for fault in error.faults]) from error
-    host = McpToolHost(settings.mcp_networks)
+    host = ToolHostOnUse(lambda: _mcp_host(settings))
     return Tools(host, catalog, host.close)
+
+
+def _mcp_host(settings: Settings) -> ClosableToolHost:
+    made: ClosableToolHost = importlib.import_module("services.providers.mcp_tools").McpToolHost(settings.mcp_networks)
+    return made

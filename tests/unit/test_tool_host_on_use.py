@@ -1,0 +1,50 @@
+"""A tool host that is made with its first use, in a process of its own: what is loaded is the process's."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bench.running import ROOT
+from models.deadline import Deadline
+from models.errors import ProviderFailed
+from models.tools import ToolServer, Transport
+from services.providers.mcp_tools import McpToolHost
+from services.providers.tool_host_on_use import ToolHostOnUse
+
+SERVER = ToolServer("desk", Transport.STDIO, command="/no/such/program")
+
+
+def test_a_server_does_not_load_what_only_tools_need() -> None:
+    loaded = [
+        sys.executable,
+        "-c",
+        "import main, sys; print([one for one in ('mcp', 'mcp_types') if one in sys.modules])",
+    ]
+    assert subprocess.run(loaded, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_it_is_made_once_and_closed() -> None:
+    made: list[McpToolHost] = []
+
+    def make() -> McpToolHost:
+        made.append(McpToolHost())
+        return made[-1]
+
+    host = ToolHostOnUse(make)
+    assert made == []
+    for _ in range(2):
+        with pytest.raises(ProviderFailed, match="could not be started"):
+            host.tools(SERVER, Deadline(20))
+    host.close()
+    for use in (lambda: host.tools(SERVER, Deadline(20)), lambda: host.call(SERVER, "a", {}, 5, Deadline(20))):
+        with pytest.raises(ProviderFailed, match="this server stops"):
+            use()
+    assert len(made) == 1
+
+
+def test_what_was_never_used_closes_and_makes_nothing() -> None:
+    host = ToolHostOnUse(McpToolHost)
+    host.close()
+    with pytest.raises(ProviderFailed, match="this server stops"):
+        host.tools(SERVER, Deadline(20))
