@@ -110,7 +110,7 @@ def test_a_late_message_of_the_old_conversation_is_not_remembered_by_the_new_one
 
 
 def test_a_burst_ends_with_its_conversation(stores: Stores) -> None:
-    devices = Devices(stores, ScriptedModel([echo] * 3), debounce_seconds=0.4)
+    devices = Devices(stores, ScriptedModel([echo] * 3), debounce_seconds=1.5)
     with ThreadPoolExecutor(3) as pool:
         waiting = []
         for session, text in (("c1_d1", "one"), ("c1_d1", "two"), ("c2_d1", "three")):
