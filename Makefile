@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # The tests wait more than they work: some at once are far sooner done than one after another. 0: one after another.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 EMULATORS := tests/emulators/node_modules/.installed
 
 .PHONY: help install run worker demo test check bench chaos lock clean

@@ -9,13 +9,13 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import xberg
 
 from models.errors import Invalid
 from services.knowledge.charsets import is_blank, without_controls
+from services.knowledge.paged_text import PagedText
 from services.knowledge.pdf_tables import Box, with_tables_in_place
 
 _IMAGE = re.compile(r"\\?!\[([^\]\n]*)\]\([^()\n]*\)")
@@ -49,14 +49,6 @@ class _Corners(Protocol):
     y0: float
     x1: float
     y1: float
-
-
-@dataclass(frozen=True)
-class PagedText:
-    """Markdown, and where each page of it starts; no pages for a format that has none."""
-
-    text: str
-    pages: tuple[int, ...] = ()
 
 
 def office_as_markdown(extension: str, content: bytes) -> PagedText:

@@ -6,6 +6,7 @@ are at it, no file can be written.
 """
 
 import fcntl
+import importlib
 import os
 import resource
 import select
@@ -21,7 +22,10 @@ from services.knowledge.csv_text import csv_as_markdown
 from services.knowledge.html_text import html_as_markdown
 from services.knowledge.indexable_text import indexable
 from services.knowledge.json_text import json_as_markdown
-from services.knowledge.office_text import PagedText, office_as_markdown
+from services.knowledge.paged_text import PagedText
+
+_OFFICE = "services.knowledge.office_text"
+"""Loaded for its own formats only: it would take a third of the time of a small file of another one."""
 
 _OPEN_FILES = 64
 _DEPTH = 10_000  # of calls, for deeply nested HTML and JSON
@@ -45,7 +49,8 @@ def read(extension: str, content: bytes) -> PagedText:
         case "json":
             return PagedText(without_controls(json_as_markdown(decode(content))))
         case _:
-            return office_as_markdown(extension, content)
+            paged: PagedText = importlib.import_module(_OFFICE).office_as_markdown(extension, content)
+            return paged
 
 
 def _indexable(extension: str, filename: str, content: bytes) -> ParsedText:

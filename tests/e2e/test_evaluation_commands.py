@@ -15,6 +15,7 @@ import pytest
 
 from bench.running import ROOT, running_server
 from tests.e2e.api import ADMIN, SETTINGS, Api
+from tests.e2e.command_line import one_after_another
 from tests.emulators.aimock import AimockServer, aimock
 
 POLICY = (
@@ -114,7 +115,7 @@ def asked(model: AimockServer, text: str) -> list[str]:
 
 
 def test_exit_codes_tell_whether_an_assistant_is_good_enough(
-    command: Command, assistant: str, tmp_path: Path, model: AimockServer
+    command: Command, settings: dict[str, str], assistant: str, tmp_path: Path, model: AimockServer
 ) -> None:
     file = write(tmp_path / "d.jsonl", ITEMS)
     judged = ("--metrics", "contains,cited,judge", "--judge-model", "judge-1")
@@ -130,36 +131,47 @@ def test_exit_codes_tell_whether_an_assistant_is_good_enough(
     assert {(body["model"], body["temperature"]) for body in judges} == {("judge-1", 0)}
     first = run_id(plain.stdout)
     limits = ("--fail-under", "contains=0.5", "--min-score", "0.5", "--baseline", first, "--max-drop", "0.01")
-    assert command("run", str(file), "--assistant", assistant, *judged, *limits).returncode == 0
-    below = command("run", str(file), "--assistant", assistant, "--fail-under", "contains=0.6")
-    assert (below.returncode, "not good enough: contains is 0.500" in below.stdout) == (1, True)
     worse = write(tmp_path / "w.jsonl", [{**ITEMS[0], "contains": ["99"]}, ITEMS[1]])
-    dropped = command("run", str(worse), "--assistant", assistant, "--baseline", first)
+    run = ("eval", "run", "--assistant", assistant)
+    good, below, dropped = one_after_another(
+        _env(settings),
+        tmp_path,
+        (*run, file, *judged, *limits),
+        (*run, file, "--fail-under", "contains=0.6"),
+        (*run, worse, "--baseline", first),
+    )
+    assert good.returncode == 0, good.stdout
+    assert (below.returncode, "not good enough: contains is 0.500" in below.stdout) == (1, True)
     assert (dropped.returncode, "contains fell by 0.500" in dropped.stdout) == (1, True)
-    compared = command("compare", first, run_id(dropped.stdout))
+    compared, listed, shown = one_after_another(
+        _env(settings),
+        tmp_path,
+        ("eval", "compare", first, run_id(dropped.stdout)),
+        ("eval", "list", "--assistant", assistant),
+        ("eval", "show", first, "--report", tmp_path / "s.html"),
+    )
     assert compared.returncode == 0 and "worse: " in compared.stdout and "days" in compared.stdout
-    listed = command("list", "--assistant", assistant)
     assert first in listed.stdout and listed.stdout.count("done") == 4
-    shown = command("show", first, "--report", str(tmp_path / "s.html"))
     assert "judge" in shown.stdout and (tmp_path / "s.html").read_text() == page
 
 
-def test_what_cannot_be_run_ends_with_2(command: Command, assistant: str, tmp_path: Path) -> None:
+def test_what_cannot_be_run_ends_with_2(settings: dict[str, str], assistant: str, tmp_path: Path) -> None:
     file = str(write(tmp_path / "d.jsonl", ITEMS))
     broken = str(write(tmp_path / "b.jsonl", [{"question": "a", "expect": "b"}]))
-    for arguments, what in (
-        ((file, "--metrics", "beauty"), "there is no 'beauty'"),
-        ((file, "--resume", "0" * 24), "There is no evaluation"),
-        ((file, "--fail-under", "contains=7"), "no least score"),
-        ((file, "--baseline", "0" * 24), "There is no evaluation"),
-        ((file, "--resume", "auto"), "lacks items"),
-        ((broken,), "line 1: expect"),
-        ((file, "--report", str(tmp_path / "no" / "r.html")), "There is no folder"),
-        ((file, "--resume", "auto", "--metrics", "exact"), "that --resume goes on with"),
-        ((file, "--assistant", "0" * 24), "There is no assistant"),
-    ):
-        refused = command("run", "--assistant", assistant, *arguments)
-        assert (refused.returncode, what in refused.stderr) == (2, True), (arguments, refused.stderr)
+    refused = {
+        (file, "--metrics", "beauty"): "there is no 'beauty'",
+        (file, "--resume", "0" * 24): "There is no evaluation",
+        (file, "--fail-under", "contains=7"): "no least score",
+        (file, "--baseline", "0" * 24): "There is no evaluation",
+        (file, "--resume", "auto"): "lacks items",
+        (broken,): "line 1: expect",
+        (file, "--report", str(tmp_path / "no" / "r.html")): "There is no folder",
+        (file, "--resume", "auto", "--metrics", "exact"): "that --resume goes on with",
+        (file, "--assistant", "0" * 24): "There is no assistant",
+    }
+    commands = [("eval", "run", "--assistant", assistant, *arguments) for arguments in refused]
+    for ended, what in zip(one_after_another(_env(settings), tmp_path, *commands), refused.values(), strict=True):
+        assert (ended.returncode, what in ended.stderr) == (2, True), ended
 
 
 def test_items_without_a_score_end_with_2_and_are_tried_again(
@@ -254,7 +266,7 @@ def test_a_run_of_the_servers_is_cancelled(settings: dict[str, str], assistant: 
 
 
 def test_datasets_are_made_by_a_model_and_without_one(
-    command: Command, assistant: str, tmp_path: Path, model: AimockServer
+    command: Command, settings: dict[str, str], assistant: str, tmp_path: Path
 ) -> None:
     written, offline = tmp_path / "w.jsonl", tmp_path / "o.jsonl"
     made = command("make-dataset", "--assistant", assistant, "--from", "documents", "-o", str(written))
@@ -267,7 +279,8 @@ def test_datasets_are_made_by_a_model_and_without_one(
     )
     made = command("make-dataset", "--assistant", assistant, "--from", "documents", "--offline", "-o", str(offline))
     assert made.returncode == 0 and json.loads(offline.read_text().splitlines()[0])["documents"] == ["policy.md"]
-    mixed = command("make-dataset", "--assistant", assistant, "--from", "documents", "--feedback", "up", "-o", "x")
+    make = ("eval", "make-dataset", "--assistant", assistant, "-o", "x", "--from")
+    refused = (*make, "documents", "--feedback", "up"), (*make, "chats")
+    mixed, nothing = one_after_another(_env(settings), tmp_path, *refused)
     assert (mixed.returncode, "--from chats only" in mixed.stderr) == (2, True)
-    nothing = command("make-dataset", "--assistant", assistant, "--from", "chats", "-o", "x")
     assert (nothing.returncode, "Nothing was found" in nothing.stderr) == (2, True)

@@ -13,6 +13,7 @@ import pytest
 
 from bench.running import ROOT, running_server
 from tests.e2e.api import ADMIN, SETTINGS, Api
+from tests.e2e.command_line import one_after_another
 from tests.unit.test_exported import export, message, write
 
 
@@ -85,14 +86,16 @@ def test_what_cannot_start_says_why_and_leaves_nothing(place: Place, tmp_path: P
     before = place.assistants()
     (tmp_path / "bad.json").write_text("{")
     source = export(tmp_path)
-    refused = [
-        (place.run(source, "--owner", "nobody@example.com"), "no account of nobody@example.com"),
-        (place.run(tmp_path / "bad.json"), "no JSON"),
-        (place.run(tmp_path / "nothing"), "does not exist"),
-        (place.run(ROOT / "assets" / "samples" / "policies", "--keep-model"), "exported assistant only"),
-        (place.run(source, "--assistant", "0" * 24, "--name", "Bia"), "for a new assistant"),
-        (place.run(source, "--addresses", source), "--threads too"),
-    ]
-    for run, reason in refused:
+    policies = ROOT / "assets" / "samples" / "policies"
+    refused = {
+        (source, "--owner", "nobody@example.com"): "no account of nobody@example.com",
+        (tmp_path / "bad.json",): "no JSON",
+        (tmp_path / "nothing",): "does not exist",
+        (policies, "--keep-model"): "exported assistant only",
+        (source, "--assistant", "0" * 24, "--name", "Bia"): "for a new assistant",
+        (source, "--addresses", source): "--threads too",
+    }
+    commands = [("import-assistant", *arguments) for arguments in refused]
+    for run, reason in zip(one_after_another(place.env, tmp_path, *commands), refused.values(), strict=True):
         assert (run.returncode, reason in run.stderr) == (2, True), run.stderr
     assert place.assistants() == before
