@@ -5,6 +5,7 @@ client that left goes unnoticed; above 1 MiB unsent, a reader that stalled holds
 memory.
 """
 
+import gc
 import json
 import logging
 import os
@@ -105,7 +106,7 @@ class ProblemChannel(HTTPChannel):  # type: ignore[misc]
             self._waiting_since = time.time()
         elif time.time() - max(self._waiting_since, self.last_activity) > _STALLED_SECONDS:
             self.handle_close()
-        return bool(super().writable())
+        return bool(self.total_outbufs_len or self.will_close or self.close_when_flushed)
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,8 @@ class Server:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         logger.info("serving", extra={"url": self._url})
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays, and need not be looked through again and again
         ready()
         self._waitress.run()
         logger.info("stopped")

@@ -1,7 +1,8 @@
 """News of conversations, for consoles that watch them live."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from models.assistants import Assistant
 from models.conversations import Conversation
@@ -51,13 +52,12 @@ class ConversationNews:
     def deleted_with(self, assistant: Assistant) -> None:
         """Tell that an assistant takes its conversations along: the newest thousand, as far as consoles show them."""
         for conversation in self._conversations.list([assistant.id], Page(limit=1000)).items:
-            self.deleted(assistant.id, conversation.id)
+            self._tell("conversation_deleted", assistant.id, conversation.id, owner_id=assistant.owner_id)
 
-    def _tell(self, kind: str, assistant_id: str, conversation_id: str) -> None:
-        assistant = self._assistants.get(assistant_id)
-        if assistant is not None:
-            news = {"type": kind, "owner_id": assistant.owner_id, "conversation_id": conversation_id}
-            self._bus.publish(TOPIC, news)
+    def _tell(self, kind: str, assistant_id: str, conversation_id: str, **more: str) -> None:
+        """Publish news; whose they are is looked up by those who hear them, which are few."""
+        news = {"type": kind, "assistant_id": assistant_id, "conversation_id": conversation_id, **more}
+        self._bus.publish(TOPIC, news)
 
     def watch(
         self, caller: Principal, still_allowed: Callable[[], bool], silent_seconds: float = 10.0
@@ -83,7 +83,14 @@ class ConversationNews:
         """Return the next news for this caller; other people's make no difference to when."""
         deadline = Deadline(timeout)
         while (event := ear.next(deadline.remaining())) is not None:
-            if caller.is_admin or event["owner_id"] == caller.user_id:
+            if caller.is_admin or self._owner_of(event) == caller.user_id:
                 conversation_id = str(event["conversation_id"])
                 return News(str(event["type"]), conversation_id, self._conversations.get(conversation_id))
         return None
+
+    def _owner_of(self, event: Mapping[str, Any]) -> str | None:
+        """Return whose news these are; those of an assistant that is being deleted say it themselves."""
+        if "owner_id" in event:
+            return str(event["owner_id"])
+        assistant = self._assistants.get(str(event["assistant_id"]))
+        return assistant.owner_id if assistant else None

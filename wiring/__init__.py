@@ -135,6 +135,7 @@ def _close(  # noqa: PLR0913  each part has something to end
     queues.close()
     tools.close()
     conversing.leases.close()
+    conversing.events.close()
     evaluation.leases.close()
     knowledge.leases.close()
     knowledge.index.close()

@@ -32,6 +32,7 @@ class Conversing:
     callbacks: CallbackService
     news: ConversationNews
     leases: LeaseKeeper
+    events: RedisEventBus
 
 
 def build_conversing(
@@ -43,7 +44,8 @@ def build_conversing(
     jobs: JobQueue,
 ) -> Conversing:
     """Wire answers and callbacks."""
-    news = ConversationNews(RedisEventBus(stores.redis), held.assistants, held.conversations)
+    events = RedisEventBus(stores.redis)
+    news = ConversationNews(events, held.assistants, held.conversations)
     journal = Journal(held.assistants, held.conversations, held.chats, RedisLocks(stores.redis), news)
     leases, nudges = LeaseKeeper(), Nudges(jobs)
     attempts = Attempts(journal, composer, leases, nudges)
@@ -56,4 +58,4 @@ def build_conversing(
         event_body,
     )
     callbacks = CallbackService(held.chats, held.assistants, nudges, courier, letters.bury)
-    return Conversing(answering, callbacks, news, leases)
+    return Conversing(answering, callbacks, news, leases, events)

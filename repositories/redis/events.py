@@ -3,6 +3,8 @@
 import contextlib
 import json
 import logging
+import queue
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,24 +16,59 @@ from repositories.redis.database import PREFIX, RedisDatabase, redis_errors
 
 _LOG = logging.getLogger(__name__)
 _CONFIRMED_WITHIN = 2.0
+_GATHER_SECONDS = 0.02
+_MOST_TOGETHER = 256
+_LAST_SECONDS = 2.0
 
 
 class RedisEventBus:
-    """Implement `EventBus`."""
+    """Implement `EventBus`; a thread sends what has gathered, so that nobody's answer waits for it."""
 
     def __init__(self, database: RedisDatabase) -> None:
         self._database = database
+        self._waiting: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._sender: threading.Thread | None = None
+        self._lock = threading.Lock()
 
     def publish(self, topic: str, event: Mapping[str, Any]) -> None:
-        """Tell the listeners. Failing to is logged, never raised: news are not the truth."""
+        """Tell the listeners, in order. Failing to is logged, never raised: news are not the truth."""
         if self._database.is_missed:
             return
         try:
-            self._database.client.publish(_channel(topic), json.dumps(event, ensure_ascii=False))
-        except (RedisError, TypeError, ValueError) as error:
-            if isinstance(error, RedisError):
-                self._database.miss()
+            self._waiting.put((_channel(topic), json.dumps(event, ensure_ascii=False)))
+        except (TypeError, ValueError) as error:
             _LOG.warning("An event on %s was not published: %s", topic, type(error).__name__)
+            return
+        if self._sender is None:
+            with self._lock:
+                if self._sender is None:
+                    self._sender = threading.Thread(target=self._send, name="events", daemon=True)
+                    self._sender.start()
+
+    def close(self) -> None:
+        """Send what still waits, and end the thread."""
+        if self._sender is not None:
+            self._waiting.put(None)
+            self._sender.join(_LAST_SECONDS)
+
+    def _send(self) -> None:
+        """Send events together, the first at once and those behind it when a moment has passed."""
+        while (event := self._waiting.get()) is not None:
+            events = [event]
+            with contextlib.suppress(queue.Empty):
+                while len(events) < _MOST_TOGETHER and (event := self._waiting.get_nowait()) is not None:
+                    events.append(event)
+            try:
+                with self._database.client.pipeline(transaction=False) as together:
+                    for channel, text in events:
+                        together.publish(channel, text)
+                    together.execute()
+            except RedisError as error:
+                self._database.miss()
+                _LOG.warning("%d events were not published: %s", len(events), type(error).__name__)
+            if event is None:
+                return
+            time.sleep(_GATHER_SECONDS)
 
     @contextlib.contextmanager
     def subscribe(self, topic: str) -> Iterator["RedisSubscription"]:

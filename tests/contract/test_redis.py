@@ -251,10 +251,16 @@ def test_two_servers_count_together(database: RedisDatabase, url: str) -> None:
 
 
 def test_listeners_hear_what_is_published_from_then_on(database: RedisDatabase) -> None:
-    bus: EventBus = RedisEventBus(database)
+    early, bus = RedisEventBus(database), RedisEventBus(database)
     topic = new_id()
-    bus.publish(topic, {"n": 0})
-    with bus.subscribe(topic) as one, bus.subscribe(topic) as two, bus.subscribe(new_id()) as elsewhere:
+    early.publish(topic, {"n": 0})
+    early.close()
+    with (
+        contextlib.closing(bus),
+        bus.subscribe(topic) as one,
+        bus.subscribe(topic) as two,
+        bus.subscribe(new_id()) as elsewhere,
+    ):
         bus.publish(topic, {"n": 1, "text": "olá 中"})
         bus.publish(topic, {"n": 2})
         for subscription in (one, two):
@@ -284,6 +290,16 @@ def test_a_subscription_outlives_a_broken_connection(database: RedisDatabase) ->
         assert subscription.next(0.3) is None
         bus.publish(topic, {"n": 1})
         assert subscription.next(2) == {"n": 1}
+
+
+def test_what_was_published_before_the_end_is_heard_in_order(database: RedisDatabase) -> None:
+    bus = RedisEventBus(database)
+    topic = new_id()
+    with bus.subscribe(topic) as subscription:
+        for number in range(1000):
+            bus.publish(topic, {"n": number})
+        bus.close()
+        assert [subscription.next(2) for _ in range(1000)] == [{"n": number} for number in range(1000)]
 
 
 def test_an_event_that_is_no_json_is_logged(database: RedisDatabase, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.running import RunningServer
+from tests.contract.engine import wait_until
 from tests.e2e.api import Api, events_of
 
 
@@ -99,6 +100,7 @@ def test_news_reach_their_owner_only(
     with Api(server.url) as api:
         api.headers.update(user.headers)
         chat = api.say(assistant, "Hotels?").json()
+        wait_until(lambda: len(heard) == 2)  # what is gone when the news are told is not told of
         api.delete(f"/conversations/delete/{chat['conversation_id']}")
     assert done.wait(15)
     thread.join()
