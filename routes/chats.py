@@ -30,6 +30,7 @@ from routes.schemas.chats import (
 )
 from routes.streaming import frame, stream
 
+_CHANNEL_ANSWER = ChannelAnswerSchema()
 blueprint = Blueprint("chats", __name__, url_prefix="/chats", description="Messages and their answers")
 
 
@@ -186,7 +187,7 @@ def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measur
                         "Another server has answered this message meanwhile. Deliver it again to get that answer.",
                         code="answer_overtaken",
                     )
-                yield frame("done", ChannelAnswerSchema().dump(chat))
+                yield frame("done", _CHANNEL_ANSWER.dump(chat))
 
 
 def _aside(event: ToolProgress | Filler) -> bytes:

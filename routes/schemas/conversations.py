@@ -8,6 +8,8 @@ from routes.schemas.base import PageQuery, Timestamp, answering_now, is_object_i
 from routes.schemas.chats import CalledToolSchema, ChannelSchema, CitationSchema
 from services.viewer import Message, Speaker
 
+_CITATIONS = CitationSchema(many=True)
+
 
 class ConversationQuery(PageQuery):
     """Filters of the list."""
@@ -47,9 +49,7 @@ class MessageSchema(Schema):
 
     def citations_of(self, message: Message) -> Any:
         """Return the sources of a model's words; people's have none."""
-        return CitationSchema(many=True).dump(
-            message.chat.citations if message.role is Speaker.AI and not message.given else ()
-        )
+        return _CITATIONS.dump(message.chat.citations if message.role is Speaker.AI and not message.given else ())
 
 
 class ExportQuery(Schema):

@@ -6,6 +6,8 @@ from models.assistants import Assistant
 from models.chats import Chat, ChatStatus
 from routes.schemas.chats import CitationSchema
 
+_CITATIONS = CitationSchema(many=True)
+
 
 def completion(chat: Chat, model: str, thread: str) -> dict[str, Any]:
     """Return a whole answer as OpenAI's `chat.completion`."""
@@ -48,7 +50,7 @@ def shown_text(chat: Chat) -> str:
 
 def shown_citations(chat: Chat) -> Any:
     """Return the places in documents that the answer rests on."""
-    return CitationSchema(many=True).dump(chat.citations if chat.status is ChatStatus.ANSWERED else ())
+    return _CITATIONS.dump(chat.citations if chat.status is ChatStatus.ANSWERED else ())
 
 
 def unanswered(chat: Chat) -> dict[str, str]:

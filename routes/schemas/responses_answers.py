@@ -11,6 +11,7 @@ from routes.schemas.chats import CitationSchema
 from routes.schemas.openai_answers import created, shown_text
 from routes.schemas.responses_echo import Asked, response_id
 
+_CITATION = CitationSchema()
 _LIMITS = frozenset({"rate_limited", "rate_limit_exceeded"})
 
 
@@ -141,7 +142,7 @@ def annotations(chat: Chat) -> list[dict[str, Any]]:
             "file_id": one.document_id,
             "filename": one.filename,
             "index": documents.index(one.document_id),
-            "citation": CitationSchema().dump(one),
+            "citation": _CITATION.dump(one),
         }
         for one in cited
     ]
