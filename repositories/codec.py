@@ -70,12 +70,15 @@ def plain_value(value: object) -> Any:
 
 def to_json(value: object) -> str:
     """Return a plain value as JSON whose datetimes are texts of `stamp`, which sort by time."""
-    return json.dumps(value, default=stamp, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def stamp(at: datetime) -> str:
     """Return a point in time as UTC text of fixed width with milliseconds, `2026-11-21T08:15:00.000Z`."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_ENCODER = json.JSONEncoder(default=stamp, ensure_ascii=False, separators=(",", ":"))
 
 
 def substring_pattern(text: str) -> str:

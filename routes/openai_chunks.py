@@ -24,6 +24,7 @@ from routes.schemas.openai_answers import (
     usage,
 )
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _DONE = b"data: [DONE]\n\n"
 _BREAK = "\n\n"
 """Between what was said while tools ran and the answer."""
@@ -139,4 +140,4 @@ def error_frame(error: OrquestraError) -> bytes:
 
 
 def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)

@@ -35,7 +35,7 @@ class Call:
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
         self._rest_until: float | None = None
-        self._stream: _CuttableStream | None = None
+        self._stream: Cuttable | None = None
         deadline.on_cancel(self._cut)
 
     def run(self, blocking: Callable[[], _Result]) -> _Result:
@@ -69,7 +69,7 @@ class Call:
             self.deadline.sleep(self.deadline.remaining())
         self.deadline.check()
 
-    def occupy(self, stream: "_CuttableStream", timeout: float | None) -> float:
+    def occupy(self, stream: "Cuttable", timeout: float | None) -> float:
         """Note the socket that is about to block, and return how long it may."""
         self._stream = stream
         if self.deadline.cancelled:
@@ -98,46 +98,67 @@ class Call:
 _current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("provider_call", default=None)
 
 
-class _CuttableStream(httpcore2.NetworkStream):
+class Cuttable:
     """A socket that knows the call which uses it."""
 
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.user: Call | None = None
+
+    def socket(self) -> socket.socket:
+        """Return the socket itself."""
+        raise NotImplementedError
+
+    def cut(self, call: Call) -> None:
+        """Wake whoever blocks in the socket for this call; leave it alone if another call uses it by now."""
+        with self.lock:
+            if self.user is call:
+                # Not SSLSocket's own shutdown: it would change the TLS state under the blocked reader.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self.socket(), socket.SHUT_RDWR)
+
+    def claim(self, timeout: float | None) -> float | None:
+        """Note the call that is about to block here, and return how long it may.
+
+        Raises:
+            httpcore2.ReadError: the call's deadline was cancelled.
+            httpcore2.ReadTimeout: it is over.
+        """
+        call = _current.get()
+        with self.lock:
+            self.user = call
+        return timeout if call is None else call.occupy(self, timeout)
+
+
+class _CuttableStream(Cuttable, httpcore2.NetworkStream):
+    """A stream of httpcore2's that can be cut."""
+
     def __init__(self, inner: httpcore2.NetworkStream) -> None:
+        super().__init__()
         self._inner = inner
-        self._lock = threading.Lock()
-        self._user: Call | None = None
+
+    def socket(self) -> socket.socket:
+        found: socket.socket = self._inner.get_extra_info("socket")
+        return found
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._claim(timeout))
+        return self._inner.read(max_bytes, self.claim(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._claim(timeout))
+        self._inner.write(buffer, self.claim(timeout))
 
     def close(self) -> None:
-        with self._lock:
-            self._user = None
+        with self.lock:
+            self.user = None
             self._inner.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        return _CuttableStream(self._inner.start_tls(ssl_context, server_hostname, self._claim(timeout)))
+        return _CuttableStream(self._inner.start_tls(ssl_context, server_hostname, self.claim(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
-
-    def cut(self, call: Call) -> None:
-        """Wake whoever blocks in the socket for this call; leave it alone if another call uses it by now."""
-        with self._lock:
-            if self._user is call:
-                # Not SSLSocket's own shutdown: it would change the TLS state under the blocked reader.
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(self._inner.get_extra_info("socket"), socket.SHUT_RDWR)
-
-    def _claim(self, timeout: float | None) -> float | None:
-        call = _current.get()
-        with self._lock:
-            self._user = call
-        return timeout if call is None else call.occupy(self, timeout)
 
 
 class _CuttableBackend(httpcore2.NetworkBackend):

@@ -16,6 +16,7 @@ from models.answers import ModelEvent, ModelRequest, TextDelta, Usage
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, ProviderFailed
 from services.providers.http_calls import Endpoint, expect_stream, is_document, opened, read_on, sse_events
+from services.providers.http_direct import direct
 from services.providers.http_sockets import Call, make_cuttable
 from services.providers.openai_chat_dialect import Dialect, cannot_call
 from services.providers.openai_chat_events import ChatEvents
@@ -39,7 +40,7 @@ def build_client(api_key: str, base_url: str, connections: int) -> openai.OpenAI
         api_key=api_key or _PLACEHOLDER_KEY,
         base_url=base_url or "https://api.openai.com/v1",
         max_retries=0,
-        http_client=make_cuttable(openai.DefaultHttpx2Client(limits=limits)),
+        http_client=direct(make_cuttable(openai.DefaultHttpx2Client(limits=limits)), connections),
     )
 
 

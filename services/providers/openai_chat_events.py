@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from models.answers import ToolCalls
 from models.chats import Tokens
 from models.errors import ProviderFailed
@@ -133,7 +135,7 @@ class ChatEvents:
 
     def _parse(self, name: bytes, data: bytes) -> dict[str, Any]:
         try:
-            chunk = json.loads(data)
+            chunk = _read_json(data)
         except ValueError as error:
             self._endpoint.log(logging.ERROR, "an event is no JSON", data)
             raise self._endpoint.unreadable() from error
@@ -145,3 +147,15 @@ class ChatEvents:
     def _foreign(self, what: object) -> ProviderFailed:
         self._endpoint.log(logging.ERROR, "an event of another protocol", what)
         return self._endpoint.unreadable()
+
+
+def _read_json(data: bytes) -> Any:
+    """Return a JSON value; msgspec takes a third of the time, but refuses halves of UTF-16 pairs.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return json.loads(data)

@@ -10,7 +10,10 @@ import httpx2
 import openai
 
 from services.providers.http_calls import Endpoint
+from services.providers.http_direct import DIRECT
 from services.providers.http_sockets import Call
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Answering(Protocol):
@@ -73,8 +76,8 @@ class Sender:
             "POST",
             self._url,
             headers=self._headers,
-            content=json.dumps(body, separators=(",", ":")).encode(),
-            extensions={"timeout": call.timeout().as_dict()},
+            content=_ENCODER.encode(body).encode(),
+            extensions={"timeout": call.timeout().as_dict(), DIRECT: True},
         )
         response = self._http.send(request, stream=True)
         if response.is_error:

@@ -22,6 +22,7 @@ from models.answers import ModelRequest, TextDelta, Usage
 from models.chats import Tokens
 from models.deadline import Deadline
 from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed
+from services.providers.http_direct import DirectTransport
 from services.providers.http_sockets import Call, make_cuttable
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from tests.emulators.openai_wire import (
@@ -100,6 +101,12 @@ def test_usage_may_come_with_or_without_choices(tail: bytes) -> None:
 def test_an_answer_without_usage_has_none() -> None:
     with _peer(stream(event(chunk("hi", finish="stop")), DONE)) as (_, model):
         assert list(model.stream(_REQUEST, Deadline(5)))[-1] == Usage(None, "wire-1")
+
+
+def test_halves_of_a_character_are_told_as_they_come() -> None:
+    halves = [event(chunk("x").replace(b'"x"', half)) for half in (rb'"\ud83d"', rb'"\ude00"')]
+    with _peer(stream(*halves, event(chunk(finish="stop")), DONE)) as (_, model):
+        assert _text(model) == "\ud83d\ude00"
 
 
 def test_text_comes_as_soon_as_it_is_sent() -> None:
@@ -288,10 +295,13 @@ def test_a_cancel_is_noticed_between_events_that_came_together() -> None:
             next(events)
 
 
-def test_a_cancel_wakes_a_blocked_read_under_tls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("directly", [True, False])
+def test_a_cancel_wakes_a_blocked_read_under_tls(tmp_path: Path, directly: bool) -> None:
     server_side, client_side = _tls(tmp_path)
     with wire(stream(_WHOLE, DONE), [STREAM, Action.HANG], tls=server_side) as server:
         http = make_cuttable(httpx2.Client(verify=client_side))
+        if directly:
+            http._transport = DirectTransport(http._transport, 4, client_side)
         with openai.OpenAI(api_key=_KEY, base_url=server.base_url, http_client=http) as client:
             model = OpenAIChatModel(client, "m")
             assert _text(model) == _TEXT
