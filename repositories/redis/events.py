@@ -29,6 +29,7 @@ class RedisEventBus:
         self._waiting: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._sender: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._closed = False
 
     def publish(self, topic: str, event: Mapping[str, Any]) -> None:
         """Tell the listeners, in order. Failing to is logged, never raised: news are not the truth."""
@@ -39,17 +40,23 @@ class RedisEventBus:
         except (TypeError, ValueError) as error:
             _LOG.warning("An event on %s was not published: %s", topic, type(error).__name__)
             return
-        if self._sender is None:
-            with self._lock:
-                if self._sender is None:
-                    self._sender = threading.Thread(target=self._send, name="events", daemon=True)
-                    self._sender.start()
+        if self._sender is None or not self._sender.is_alive():
+            self._begin()
 
     def close(self) -> None:
-        """Send what still waits, and end the thread."""
+        """Send what still waits, and end the thread; what is published later is dropped."""
+        with self._lock:
+            self._closed = True
         if self._sender is not None:
             self._waiting.put(None)
             self._sender.join(_LAST_SECONDS)
+
+    def _begin(self) -> None:
+        """Begin to send, unless another thread has seen to it; begin anew if the driver has broken the sender."""
+        with self._lock:
+            if not self._closed and (self._sender is None or not self._sender.is_alive()):
+                self._sender = threading.Thread(target=self._send, name="events", daemon=True)
+                self._sender.start()
 
     def _send(self) -> None:
         """Send events together, the first at once and those behind it when a moment has passed."""

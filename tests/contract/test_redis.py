@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.sessions import RedisSessionRepository
 from services.ports import EventBus, Locks, Probe, RateLimiter, SessionRepository
+from tests.contract.engine import wait_until
 from tests.redis_server import KINDS, redis_of, redis_server
 
 
@@ -250,13 +252,18 @@ def test_two_servers_count_together(database: RedisDatabase, url: str) -> None:
 # Events
 
 
-def test_listeners_hear_what_is_published_from_then_on(database: RedisDatabase) -> None:
-    early, bus = RedisEventBus(database), RedisEventBus(database)
+@pytest.fixture
+def bus(database: RedisDatabase) -> Iterator[EventBus]:
+    with contextlib.closing(RedisEventBus(database)) as events:
+        yield events
+
+
+def test_listeners_hear_what_is_published_from_then_on(database: RedisDatabase, bus: EventBus) -> None:
+    early = RedisEventBus(database)
     topic = new_id()
     early.publish(topic, {"n": 0})
     early.close()
     with (
-        contextlib.closing(bus),
         bus.subscribe(topic) as one,
         bus.subscribe(topic) as two,
         bus.subscribe(new_id()) as elsewhere,
@@ -272,8 +279,7 @@ def test_listeners_hear_what_is_published_from_then_on(database: RedisDatabase) 
         assert 0.15 <= time.monotonic() - began < 1
 
 
-def test_next_waits_for_the_event(database: RedisDatabase) -> None:
-    bus: EventBus = RedisEventBus(database)
+def test_next_waits_for_the_event(bus: EventBus) -> None:
     topic = new_id()
     with bus.subscribe(topic) as subscription:
         timer = threading.Timer(0.2, bus.publish, [topic, {"n": 1}])
@@ -282,8 +288,7 @@ def test_next_waits_for_the_event(database: RedisDatabase) -> None:
         timer.join()
 
 
-def test_a_subscription_outlives_a_broken_connection(database: RedisDatabase) -> None:
-    bus: EventBus = RedisEventBus(database)
+def test_a_subscription_outlives_a_broken_connection(database: RedisDatabase, bus: EventBus) -> None:
     topic = new_id()
     with bus.subscribe(topic) as subscription:
         assert database.client.client_kill_filter(_type="pubsub") >= 1
@@ -302,9 +307,29 @@ def test_what_was_published_before_the_end_is_heard_in_order(database: RedisData
         assert [subscription.next(2) for _ in range(1000)] == [{"n": number} for number in range(1000)]
 
 
-def test_an_event_that_is_no_json_is_logged(database: RedisDatabase, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_the_driver_has_broken_is_begun_anew(
+    database: RedisDatabase, bus: EventBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, others, faults = new_id(), set(threading.enumerate()), iter([AttributeError("readline")])
+    pipeline = database.client.pipeline
+
+    def breaking(**options: Any) -> Any:
+        for fault in faults:
+            raise fault
+        return pipeline(**options)
+
+    monkeypatch.setattr(database.client, "pipeline", breaking)
+    with bus.subscribe(topic) as subscription:
+        bus.publish(topic, {"n": 1})
+        wait_until(lambda: not set(threading.enumerate()) - others)
+        bus.publish(topic, {"n": 2})
+        assert subscription.next(2) == {"n": 2}
+
+
+def test_an_event_that_is_no_json_is_logged(bus: EventBus, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        RedisEventBus(database).publish("topic", {"what": object()})
+        bus.publish("topic", {"what": object()})
     assert "not published" in caplog.text
 
 
@@ -346,10 +371,11 @@ def test_without_a_server_no_lock_is_held_and_no_news_are_told(
     with RedisLocks(nowhere).hold("name", 10, 0) as held:
         assert not held
     began = time.monotonic()
-    for _ in range(50):  # for a moment nobody waits for it again
-        RedisEventBus(nowhere).publish("topic", {})
-        with RedisLocks(nowhere).hold("name", 10, 0) as held:
-            assert not held
+    with contextlib.closing(RedisEventBus(nowhere)) as bus:
+        for _ in range(50):  # for a moment nobody waits for it again
+            bus.publish("topic", {})
+            with RedisLocks(nowhere).hold("name", 10, 0) as held:
+                assert not held
     assert time.monotonic() - began < 1
     assert caplog.text.count("does not answer") == 1
 
