@@ -1,4 +1,4 @@
-"""MCP's client is loaded when a tool is first used: it takes half a second and 60 MiB, which many never need."""
+"""MCP's client is loaded when a tool is first used: it takes half a second and 20 MiB, which many never need."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
