@@ -106,7 +106,7 @@ class ProblemChannel(HTTPChannel):  # type: ignore[misc]
             self._waiting_since = time.time()
         elif time.time() - max(self._waiting_since, self.last_activity) > _STALLED_SECONDS:
             self.handle_close()
-        return bool(self.total_outbufs_len or self.will_close or self.close_when_flushed)
+        return bool(super().writable())
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,9 @@ class CitationSchema(Schema):
     page = fields.Integer(allow_none=True)
 
 
+CITATIONS = CitationSchema(many=True)
+
+
 class TimingsSchema(Schema):
     """Where the time went."""
 

@@ -5,10 +5,8 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from routes.schemas.base import PageQuery, Timestamp, answering_now, is_object_id
-from routes.schemas.chats import CalledToolSchema, ChannelSchema, CitationSchema
+from routes.schemas.chats import CITATIONS, CalledToolSchema, ChannelSchema
 from services.viewer import Message, Speaker
-
-_CITATIONS = CitationSchema(many=True)
 
 
 class ConversationQuery(PageQuery):
@@ -49,7 +47,7 @@ class MessageSchema(Schema):
 
     def citations_of(self, message: Message) -> Any:
         """Return the sources of a model's words; people's have none."""
-        return _CITATIONS.dump(message.chat.citations if message.role is Speaker.AI and not message.given else ())
+        return CITATIONS.dump(message.chat.citations if message.role is Speaker.AI and not message.given else ())
 
 
 class ExportQuery(Schema):

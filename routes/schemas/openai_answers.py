@@ -4,9 +4,7 @@ from typing import Any
 
 from models.assistants import Assistant
 from models.chats import Chat, ChatStatus
-from routes.schemas.chats import CitationSchema
-
-_CITATIONS = CitationSchema(many=True)
+from routes.schemas.chats import CITATIONS
 
 
 def completion(chat: Chat, model: str, thread: str) -> dict[str, Any]:
@@ -50,7 +48,7 @@ def shown_text(chat: Chat) -> str:
 
 def shown_citations(chat: Chat) -> Any:
     """Return the places in documents that the answer rests on."""
-    return _CITATIONS.dump(chat.citations if chat.status is ChatStatus.ANSWERED else ())
+    return CITATIONS.dump(chat.citations if chat.status is ChatStatus.ANSWERED else ())
 
 
 def unanswered(chat: Chat) -> dict[str, str]:

@@ -8,7 +8,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 from models.errors import Invalid
 from models.tools import ToolCall, ToolResult
 from routes.schemas.base import Text
-from routes.schemas.openai_told import INSTRUCTING, PartsText, Told, question_of, turns_told
+from routes.schemas.openai_told import INSTRUCTING, PartsText, Told, parted, turns_told
 
 _TEXTS = {"text": "text", "refusal": "refusal"}
 _MESSAGES = {"messages": ["Nothing to answer."]}
@@ -71,14 +71,13 @@ def told(messages: Sequence[dict[str, Any]], *, alone: bool = True) -> Told:
     """
     instructions = "\n\n".join(one["content"] for one in messages if one["role"] in INSTRUCTING and one["content"])
     spoken = [one for one in messages if one["role"] not in INSTRUCTING]
-    question = question_of(spoken, _is_users, lambda one: one["role"] == "tool", _out_of_order, alone=alone)
-    before, since = spoken[: max(question.first, 0)], spoken[max(question.first, 0) :]
-    asked = [one["content"] for one in since if _is_users(one) and one["content"]]
+    question = parted(spoken, _is_users, lambda one: one["role"] == "tool", _out_of_order, alone=alone)
+    asked = [one["content"] for one in question.since if _is_users(one) and one["content"]]
     text = "\n".join(asked)
-    rounds = _rounds([one for one in since if not _is_users(one)])
-    if not text.strip() and (question.last >= 0 or not rounds):
+    rounds = _rounds([one for one in question.since if not _is_users(one)])
+    if not text.strip() and (question.asks or not rounds):
         raise Invalid("Send a message of the user, not blank.", code="message_missing", errors=_MESSAGES)
-    return Told(text, instructions, turns_told(before), rounds)
+    return Told(text, instructions, turns_told(question.before), rounds)
 
 
 def _is_users(message: dict[str, Any]) -> bool:

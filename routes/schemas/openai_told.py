@@ -62,22 +62,23 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Question:
-    """The places in a list of messages at which its question begins, and at which it ends; -1: it asks none."""
+class Parted:
+    """A list of messages, parted where its question begins; without one, all of it is `since`."""
 
-    first: int
-    last: int
+    before: Sequence[dict[str, Any]]
+    since: Sequence[dict[str, Any]]
+    asks: bool
 
 
-def question_of(
+def parted(
     spoken: Sequence[dict[str, Any]],
     is_users: Callable[[dict[str, Any]], bool],
     is_output: Callable[[dict[str, Any]], bool],
     refused: Callable[[str], Invalid],
     *,
     alone: bool,
-) -> Question:
-    """Return where the user's last message is, or begins: at an earlier one if nobody answered its outputs.
+) -> Parted:
+    """Part messages at the user's last one, or at an earlier one if nobody answered the outputs behind it.
 
     Args:
         alone: the messages are all there is; else they go on from what is stored.
@@ -93,7 +94,8 @@ def question_of(
             raise refused("Send the outputs of functions alone, and the user's next message behind the answer.")
     if first < last and not alone:
         raise refused("Send the outputs of functions first, and the user's next message with the next request.")
-    return Question(first, last)
+    place = max(first, 0)
+    return Parted(spoken[:place], spoken[place:], asks=last >= 0)
 
 
 def turns_told(messages: Sequence[dict[str, Any]]) -> tuple[Turn, ...]:

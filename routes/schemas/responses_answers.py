@@ -7,11 +7,10 @@ from models.chats import Chat, ChatStatus, Citation
 from models.conversations import THREAD
 from models.errors import OrquestraError
 from models.tools import ToolCall
-from routes.schemas.chats import CitationSchema
+from routes.schemas.chats import CITATIONS
 from routes.schemas.openai_answers import created, shown_text
 from routes.schemas.responses_echo import Asked, response_id
 
-_CITATION = CitationSchema()
 _LIMITS = frozenset({"rate_limited", "rate_limit_exceeded"})
 
 
@@ -142,7 +141,7 @@ def annotations(chat: Chat) -> list[dict[str, Any]]:
             "file_id": one.document_id,
             "filename": one.filename,
             "index": documents.index(one.document_id),
-            "citation": _CITATION.dump(one),
+            "citation": CITATIONS.dump(one, many=False),
         }
         for one in cited
     ]

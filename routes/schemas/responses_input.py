@@ -8,7 +8,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from models.errors import Invalid
 from models.tools import ToolCall, ToolResult
 from routes.schemas.base import Text
-from routes.schemas.openai_told import INSTRUCTING, PartsText, Told, question_of, turns_told
+from routes.schemas.openai_told import INSTRUCTING, PartsText, Told, parted, turns_told
 
 _TEXT_OF_PART = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 _PASSED_OVER = frozenset({"reasoning"})
@@ -93,16 +93,15 @@ def told(items: Sequence[dict[str, Any]], *, alone: bool) -> Told:
     """
     instructions = "\n\n".join(one["content"] for one in items if _is_instruction(one) and one["content"])
     spoken = [one for one in items if not _is_instruction(one) and one.get("phase") != "commentary"]
-    question = question_of(spoken, _is_users, _is_output, _out_of_order, alone=alone)
-    before, since = spoken[: max(question.first, 0)], spoken[max(question.first, 0) :]
-    asked = [one["content"] for one in since if _is_users(one)]
+    question = parted(spoken, _is_users, _is_output, _out_of_order, alone=alone)
+    asked = [one["content"] for one in question.since if _is_users(one)]
     if spoken and _is_from(spoken[-1], "assistant"):
         raise _missing()
-    rounds = _rounds([one for one in since if one["type"] != "message"], known=question.last >= 0)
+    rounds = _rounds([one for one in question.since if one["type"] != "message"], known=question.asks)
     text = "\n".join(asked)
     if not text.strip() and (asked or not rounds):
         raise _missing()
-    return Told(text, instructions, turns_told([one for one in before if one["type"] == "message"]), rounds)
+    return Told(text, instructions, turns_told([one for one in question.before if one["type"] == "message"]), rounds)
 
 
 def _rounds(items: Sequence[dict[str, Any]], *, known: bool) -> tuple[tuple[ToolResult, ...], ...]:
