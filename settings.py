@@ -1,5 +1,6 @@
 """Settings, read once from a mapping: the environment, after `.env` was loaded into it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -8,6 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 LANGUAGE_MODELS = ("auto", "openai_chat", "openai", "core", "offline")
+SPEECH_PROVIDERS = ("auto", "aws", "openai", "offline")
+POLLY_ENGINES = ("standard", "neural", "long-form", "generative")
 
 
 class SettingsError(Exception):
@@ -81,6 +84,13 @@ def _secret(text: str) -> str:
 
 def _origins(text: str) -> tuple[str, ...]:
     return tuple(origin.strip() for origin in text.split(",") if origin.strip())
+
+
+def _languages(text: str) -> tuple[str, ...]:
+    tags = tuple(tag.strip() for tag in text.split(",") if tag.strip())
+    if len(tags) < 2 or any(not re.fullmatch(r"[a-z]{2,3}-[A-Z]{2}", tag) for tag in tags):
+        raise ValueError("must be two or more languages such as pt-BR, separated by commas")
+    return tags
 
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -168,16 +178,64 @@ class Settings:
     core_api_base_url: str = _setting(
         "", _url("http", "https"), "core application, for `core` (`/llm/<assistant id>/query` under it)"
     )
+    transcriber: str = _setting(
+        "auto",
+        _one_of(*SPEECH_PROVIDERS),
+        "what writes down what people say: `aws` (Transcribe), `openai` (TRANSCRIPTION_MODEL), `offline` (English "
+        "only) or `auto`: openai when a model is named, else aws when AWS' key and region are set, else offline",
+    )
+    transcription_model: str = _setting("", str, "transcription model of the OpenAI-compatible endpoint")
+    transcription_base_url: str = _setting(
+        "", _url("http", "https"), "OpenAI-compatible endpoint of the transcription; empty: that of the answers"
+    )
+    transcription_api_key: str = _setting("", str, "its key; empty: OPENAI_API_KEY", secret=True)
+    transcription_languages: tuple[str, ...] = _setting(
+        "en-US,pt-BR,zh-CN", _languages, "what `aws` listens for where an assistant names no language"
+    )
+    transcribe_bucket: str = _setting(
+        "", str, "S3 bucket for batch jobs of Transcribe; empty: recordings are streamed to it, which is faster"
+    )
+    max_audio_seconds: int = _setting("300", _integer(1, 14_400), "longest recording")
+    speech: str = _setting(
+        "auto",
+        _one_of(*SPEECH_PROVIDERS),
+        "what speaks answers: `aws` (Polly), `openai` (SPEECH_MODEL), `offline` (a basic voice) or `auto`, as above",
+    )
+    speech_model: str = _setting("", str, "speech model of the OpenAI-compatible endpoint")
+    speech_base_url: str = _setting(
+        "", _url("http", "https"), "OpenAI-compatible endpoint of the speech; empty: that of the answers"
+    )
+    speech_api_key: str = _setting("", str, "its key; empty: OPENAI_API_KEY", secret=True)
+    speech_voice: str = _setting(
+        "", str, "voice of assistants that name none; empty: one that speaks the answer's language"
+    )
+    polly_engine: str = _setting("neural", _one_of(*POLLY_ENGINES), "engine of Polly; a voice has to support it")
+    synthesis_calls: int = _setting(
+        "8", _integer(1, 256), "sentences that one process has synthesized at the same time; answers take turns"
+    )
+    public_url: str = _setting(
+        "", _url("http", "https"), "address of this server as others reach it, for links; empty: as each request says"
+    )
     answer_deadline_seconds: float = _setting("120", _seconds, "after this an answer is too late (504)")
     history_tokens: int = _setting(
         "4000",
         _integer(0, 1_000_000),
         "earlier turns a model sees at most, in estimated tokens; of `openai`: with which a conversation there begins",
     )
-    aws_access_key_id: str = _setting("", str, "key of S3; empty: boto3's own chain (profile, role ...)", secret=True)
+    aws_access_key_id: str = _setting(
+        "", str, "key of S3, Transcribe and Polly; empty: boto3's own chain (profile, role ...)", secret=True
+    )
     aws_secret_access_key: str = _setting("", str, "its secret", secret=True)
-    aws_default_region: str = _setting("", str, "region of S3")
+    aws_session_token: str = _setting("", str, "its token, if it is a temporary one", secret=True)
+    aws_default_region: str = _setting("", str, "region of S3, Transcribe and Polly")
     aws_endpoint_url: str = _setting("", _url("http", "https"), "address of another S3 (MinIO, Ceph ...); empty: AWS")
+    aws_endpoint_url_polly: str = _setting("", _url("http", "https"), "address of another Polly; empty: AWS")
+    aws_endpoint_url_transcribe: str = _setting(
+        "", _url("http", "https"), "address of another Transcribe, for batch jobs; empty: AWS"
+    )
+    aws_endpoint_url_transcribe_streaming: str = _setting(
+        "", _url("http", "https"), "address of another Transcribe, for streams; empty: AWS"
+    )
     max_upload_mb: int = _setting("50", _integer(1, 2000), "largest document, in MiB")
     messages_per_minute: int = _setting("600", _integer(0, 1_000_000), "messages to one assistant; 0: no limit")
     metrics_token: str = _setting("", str, "bearer token of /metrics; empty: /metrics is off", secret=True)
@@ -220,6 +278,7 @@ class Settings:
             faults.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
         if self.embeddings_model and not self.embeddings_endpoint_is_known:
             faults.append("EMBEDDINGS_MODEL needs OPENAI_API_KEY, OPENAI_BASE_URL or EMBEDDINGS_BASE_URL beside it")
+        faults += self._voice_faults()
         if self.language_model == "core" and not self.core_api_base_url:
             faults.append("CORE_API_BASE_URL is needed when LANGUAGE_MODEL=core")
         if self.language_model in ("openai_chat", "openai") and not (self.openai_api_key or self.openai_base_url):
@@ -229,6 +288,23 @@ class Settings:
             faults += [f"{key} needs {url} beside it" for key, url in pairs if key in given and url not in given]
         return faults
 
+    def _voice_faults(self) -> list[str]:
+        """Return what the chosen speech providers lack."""
+        faults: list[str] = []
+        parts = (
+            ("TRANSCRIBER", self.effective_transcriber, "TRANSCRIPTION", self.transcription_base_url),
+            ("SPEECH", self.effective_speech, "SPEECH", self.speech_base_url),
+        )
+        for name, chosen, prefix, address in parts:
+            if chosen == "aws" and not self.aws_default_region:
+                faults.append(f"AWS_DEFAULT_REGION is needed when {name}=aws")
+            if chosen == "openai":
+                if not getattr(self, f"{prefix.lower()}_model"):
+                    faults.append(f"{prefix}_MODEL is needed when {name}=openai")
+                if not (address or getattr(self, f"{prefix.lower()}_api_key") or self._has_endpoint):
+                    faults.append(f"{name}=openai needs OPENAI_API_KEY, OPENAI_BASE_URL or {prefix}_BASE_URL beside it")
+        return faults
+
     def secrets(self) -> list[str]:
         """Return the values that no log may show."""
         return [str(getattr(self, one.name)) for one in fields(self) if not one.repr and getattr(self, one.name)]
@@ -236,15 +312,38 @@ class Settings:
     @property
     def embeddings_endpoint_is_known(self) -> bool:
         """Tell whether there is an address or a key to ask for embeddings with."""
-        own = self.embeddings_base_url or self.embeddings_api_key
-        return bool(own or self.openai_base_url or self.openai_api_key)
+        return bool(self.embeddings_base_url or self.embeddings_api_key or self._has_endpoint)
 
     @property
     def effective_language_model(self) -> str:
         """Return the provider that `auto` stands for."""
         if self.language_model != "auto":
             return self.language_model
-        return "openai_chat" if self.openai_api_key or self.openai_base_url else "offline"
+        return "openai_chat" if self._has_endpoint else "offline"
+
+    @property
+    def effective_transcriber(self) -> str:
+        """Return what `auto` stands for."""
+        return self._effective(self.transcriber, self.transcription_model)
+
+    @property
+    def effective_speech(self) -> str:
+        """Return what `auto` stands for."""
+        return self._effective(self.speech, self.speech_model)
+
+    def _effective(self, chosen: str, model: str) -> str:
+        """Return the provider of speech; with the address of another S3, the key is that one's."""
+        if chosen != "auto":
+            return chosen
+        if model:
+            return "openai"
+        is_aws = self.aws_access_key_id and self.aws_default_region and not self.aws_endpoint_url
+        return "aws" if is_aws else "offline"
+
+    @property
+    def _has_endpoint(self) -> bool:
+        """Tell whether there is an OpenAI-compatible endpoint of the answers."""
+        return bool(self.openai_api_key or self.openai_base_url)
 
 
 def setting_rows() -> list[tuple[str, str, str]]:

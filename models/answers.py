@@ -12,6 +12,7 @@ from models.documents import ScoredPassage
 from models.given import Given, Turn
 from models.hosting import HostedSearch
 from models.tools import ToolCall, ToolResult, ToolSpec
+from models.voice import Heard
 
 
 class Audience(StrEnum):
@@ -33,6 +34,8 @@ class Inbound:
         given: what a client's request says beside the text.
         digest: names the request, so that its client's own repetitions can be told; "" where they need not be.
         repeats: the chat of this request, where its client sends it once more; "" if it is new.
+        heard: how the text was heard; None if it was written.
+        reply_audio: its sender wants the answer as sound too.
     """
 
     assistant: Assistant
@@ -47,6 +50,8 @@ class Inbound:
     digest: str = ""
     repeats: str = ""
     audience: Audience = Audience.NOBODY
+    heard: Heard | None = None
+    reply_audio: bool = False
 
 
 @dataclass(frozen=True)

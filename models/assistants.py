@@ -38,6 +38,7 @@ class Assistant:
         temperature: 0 to 2, None for the model's own default.
         history_turns: how many earlier turns the model sees.
         language: BCP 47 tag of the answers, None to follow the question.
+        voice: id of the voice that speaks its answers, None for the server's own choice.
         debounce_seconds: messages of a conversation that come within so long of each other are answered together.
         callback_hosts: the hosts that answers may be sent to (`example.com`, or `*.example.com` for all below it).
         webhook_version: counts the secrets that its callbacks were signed with.
@@ -61,6 +62,7 @@ class Assistant:
     max_output_tokens: int | None = None
     history_turns: int = 20
     language: str | None = None
+    voice: str | None = None
     messages_per_minute: int | None = None
     debounce_seconds: float = 0.0
     callback_hosts: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from models.conversations import Channel
 from models.given import Given
 from models.routing import Route
 from models.tools import ToolCall, ToolUse
+from models.voice import Heard
 
 
 class ChatStatus(StrEnum):
@@ -52,12 +53,23 @@ class Citation:
 
 @dataclass(frozen=True)
 class Timings:
-    """Where an answer's time went, in milliseconds."""
+    """Where an answer's time went, in milliseconds.
+
+    Attributes:
+        decode_ms: how long the recording of the message took to be decoded, before the message was stored.
+        transcribe_ms: how long it then took to be transcribed.
+        first_sentence_ms: from the stored message until the first sentence to speak was there.
+        first_audio_ms: from the stored message until the first sound of the answer was there.
+    """
 
     queued_ms: int | None = None
     retrieval_ms: int | None = None
     first_token_ms: int | None = None
     total_ms: int | None = None
+    decode_ms: int | None = None
+    transcribe_ms: int | None = None
+    first_sentence_ms: int | None = None
+    first_audio_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +136,8 @@ class Chat:
         asked: the client's functions that the model waits for: this answer goes on with the client's next request.
         route: what the router decided; None where there is none.
         truncated: the answer ends where it does because it reached its limit of tokens.
+        heard: how the message was heard; None for one that was written.
+        reply_audio: its sender wants the answer as sound too.
     """
 
     id: str
@@ -163,6 +177,8 @@ class Chat:
     asked: tuple[ToolCall, ...] = ()
     route: Route | None = None
     truncated: bool = False
+    heard: Heard | None = None
+    reply_audio: bool = False
 
     def is_worked_on(self, at: datetime) -> bool:
         """Tell whether an attempt that is alive holds it."""

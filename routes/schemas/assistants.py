@@ -12,17 +12,11 @@ from services.tools.source_rules import MOST_SOURCES
 
 _IGNORED = frozenset(
     {
-        "id", "api_key", "created_at", "updated_at", "version", "voice",
+        "id", "api_key", "created_at", "updated_at", "version",
         "webhook_secret", "webhook_grace_until",
     }
 )  # fmt: skip
 _MOST_HOSTS = 50
-
-
-def _not_yet(value: Any) -> None:
-    """Take what an assistant shows, and refuse what this version cannot do."""
-    if value not in (None, 0, [], {}):
-        raise ValidationError("Not available in this version; leave it as it is.")
 
 
 def _is_host_rule(rule: str) -> None:
@@ -58,7 +52,7 @@ class AssistantChangesSchema(Schema):
     messages_per_minute = fields.Integer(allow_none=True, strict=True, validate=validate.Range(0, 1_000_000))
     debounce_seconds = fields.Float(validate=validate.Range(0, 30))
     callback_hosts = fields.List(Text(validate=_is_host_rule), validate=validate.Length(max=_MOST_HOSTS))
-    voice = fields.Raw(allow_none=True, validate=_not_yet)
+    voice = Text(allow_none=True, validate=validate.Length(1, 100))
     tools = fields.List(
         fields.Nested(ToolSourceSchema), validate=[validate.Length(max=MOST_SOURCES), have_unique_names]
     )
@@ -111,7 +105,10 @@ class AssistantSchema(Schema):
     webhook_grace_until = Timestamp(
         allow_none=True, metadata={"description": "until when callbacks are signed with the secret before as well"}
     )
-    voice = fields.Constant(None, allow_none=True)
+    voice = fields.String(
+        allow_none=True,
+        metadata={"description": "what speaks its answers, one of GET /voice/voices; null: by language"},
+    )
     tools = fields.List(fields.Nested(ToolSourceSchema))
     routing = fields.Nested(RoutingSchema, allow_none=True)
 

@@ -171,6 +171,10 @@ class TimingsSchema(Schema):
     retrieval_ms = fields.Integer(allow_none=True)
     first_token_ms = fields.Integer(allow_none=True)
     total_ms = fields.Integer(allow_none=True)
+    decode_ms = fields.Integer(allow_none=True)
+    transcribe_ms = fields.Integer(allow_none=True)
+    first_sentence_ms = fields.Integer(allow_none=True)
+    first_audio_ms = fields.Integer(allow_none=True)
 
 
 class ChatFailureSchema(Schema):

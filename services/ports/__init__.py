@@ -42,10 +42,12 @@ from services.ports.stores import (
     VectorRepository,
 )
 from services.ports.tools import ToolHost, ToolServerCatalog
+from services.ports.voice import AudioDecoder, SpeechSynthesizer, Transcriber
 
 __all__ = [
     "Appointments",
     "AssistantRepository",
+    "AudioDecoder",
     "ChatRepository",
     "ConversationRepository",
     "DatasetRepository",
@@ -72,10 +74,12 @@ __all__ = [
     "RequestNotes",
     "RunRepository",
     "SessionRepository",
+    "SpeechSynthesizer",
     "Subscription",
     "ThreadRegistry",
     "ToolHost",
     "ToolServerCatalog",
+    "Transcriber",
     "UserRepository",
     "VectorRepository",
     "WebhookSender",

@@ -1,0 +1,1 @@
+"""Speech in both directions: recordings become messages, answers are spoken while they are written."""
