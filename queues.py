@@ -20,7 +20,7 @@ from settings import Settings
 
 KINDS = {
     INDEX_DOCUMENT: "documents",
-    EMBED_DOCUMENT: "documents",
+    EMBED_DOCUMENT: "embeddings",
     ANSWER_CHAT: "answers",
     SEND_CALLBACK: "callbacks",
     RESEND_CALLBACK: "callbacks",
@@ -31,6 +31,9 @@ KINDS = {
     RUN_EVALUATION: "evaluations",
 }
 """Name of a job -> the queue that it waits in."""
+
+_EMBEDDING_THREADS = 2
+"""Embedding is waiting for an endpoint: a changed model's thousand documents may not hold uploads up."""
 
 _HOSTING_THREADS = 2
 _EVALUATION_THREADS = 1
@@ -60,12 +63,17 @@ class Queues:
             return
         threads = {
             "documents": settings.job_threads,
+            "embeddings": _EMBEDDING_THREADS,
             "hosting": _HOSTING_THREADS,
             "evaluations": _EVALUATION_THREADS,
         }
         for kind, queue in self.kinds.items():
             jobs = {job: do for job, do in handlers.items() if KINDS[job] == kind}
             queue.start(jobs, threads.get(kind, settings.callback_threads), bury)
+
+    def backlog_of(self, job: str) -> Callable[[], int]:
+        """Return what tells how many jobs wait in the queue of this one."""
+        return self.kinds[KINDS[job]].waiting
 
     def close(self) -> None:
         """Take no new job, wait a while for those that run, hand back the others: all queues at the same time."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -38,16 +38,26 @@ class ConversationService:
 
     A message is stored under its dedupe key before any model is called; whoever holds the chat's lease makes the
     answer, everybody else who brings the same message waits for it. docs/architecture.md draws a chat's life.
+
+    Args:
+        backlog: tells how many answers' jobs wait for a worker.
     """
 
     def __init__(
-        self, journal: Journal, attempts: Attempts, leases: LeaseKeeper, nudges: Nudges, deadline_seconds: float
+        self,
+        journal: Journal,
+        attempts: Attempts,
+        leases: LeaseKeeper,
+        nudges: Nudges,
+        deadline_seconds: float,
+        backlog: Callable[[], int] = lambda: 0,
     ) -> None:
         self._journal = journal
         self._attempts = attempts
         self._leases = leases
         self._nudges = nudges
         self._deadline_seconds = deadline_seconds
+        self._backlog = backlog
         self._jobs: set[Deadline] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -147,9 +157,14 @@ class ConversationService:
                 self._jobs.discard(deadline)
 
     def sweep(self) -> None:
-        """Ask for the answers of messages that nobody works on: their server died, or their job was lost."""
-        at = now()
-        for chat in self._journal.chats.unfinished(at, _SWEPT):
+        """Ask for the answers of messages that nobody works on: their server died, or their job was lost.
+
+        While many jobs wait, the messages' own are likely to be among them, and more would only fill the queue.
+        """
+        at, room = now(), _SWEPT - self._backlog()
+        if room <= 0:
+            return
+        for chat in self._journal.chats.unfinished(at, room):
             if self._journal.chats.requeue(chat, at + timedelta(seconds=_QUEUED_SECONDS)):
                 self._nudges.answer(chat.id)
 

@@ -45,7 +45,8 @@ class DocumentService:
         at_once_seconds: how long every upload waits for its outcome, so that small files are ready, or refused, with
             the answer.
         most_waiting: how many requests may do that at the same time, each of which holds a thread of the server; the
-            others are answered with the document as it is.
+            others are answered with the document as it is. Those that ask to `wait` are not among them: the server
+            has counted them before.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class DocumentService:
         """Take a document in, or replace the one of the same name.
 
         Its text is ready to be used in an answer when its status is `ready`: with `wait` it is, unless that takes
-        more than two minutes or too many requests wait already.
+        more than two minutes.
 
         Raises:
             Invalid: no usable name, nothing readable in it, or a wrong template.
@@ -104,7 +105,7 @@ class DocumentService:
         with self._shelf.locked(assistant.id, type, name):
             stored, before = self._shelf.put(document, content)
         self._indexing.schedule(stored)
-        outcome = self._outcome(stored, _WAIT_SECONDS if wait else self._at_once_seconds)
+        outcome = self._outcome(stored, wait)
         if _is_refused(outcome, stored):
             self._shelf.take_back(stored, before)
             raise Invalid(outcome.error or GAVE_UP, code=outcome.error_code)
@@ -167,7 +168,7 @@ class DocumentService:
             if not self._library.documents.replace(waiting, current):
                 raise changed()
         self._indexing.schedule(waiting)
-        return self._outcome(waiting, _WAIT_SECONDS if wait else self._at_once_seconds)
+        return self._outcome(waiting, wait)
 
     def restore(self, caller: Principal, document_id: str, revision: str) -> Document:
         """Make an earlier content the current one again, as if it had just been uploaded.
@@ -192,22 +193,27 @@ class DocumentService:
         """Return the passages that an answer to this question would use, best first."""
         return self._library.index.search(self._ownership.assistant(caller, assistant_id), query, limit)
 
-    def _outcome(self, document: Document, seconds: float) -> Document:
+    def _outcome(self, document: Document, wait: bool) -> Document:
         """Return the document once its indexing has ended, or as it is when that takes longer."""
-        may_wait = self._waiting.acquire(blocking=False)
+        if wait:
+            return self._watched(document, _WAIT_SECONDS)
+        if not self._waiting.acquire(blocking=False):
+            return self._watched(document, 0.0)
         try:
-            until, pause = time.monotonic() + (seconds if may_wait else 0.0), _LOOK_SECONDS[0]
-            while True:
-                current = self._library.documents.get(document.id)
-                if current is None:
-                    raise _absent(document.id)
-                if current.status in (DocumentStatus.READY, DocumentStatus.FAILED) or time.monotonic() >= until:
-                    return current
-                time.sleep(pause)
-                pause = min(pause * 1.5, _LOOK_SECONDS[1])
+            return self._watched(document, self._at_once_seconds)
         finally:
-            if may_wait:
-                self._waiting.release()
+            self._waiting.release()
+
+    def _watched(self, document: Document, seconds: float) -> Document:
+        until, pause = time.monotonic() + seconds, _LOOK_SECONDS[0]
+        while True:
+            current = self._library.documents.get(document.id)
+            if current is None:
+                raise _absent(document.id)
+            if current.status in (DocumentStatus.READY, DocumentStatus.FAILED) or time.monotonic() >= until:
+                return current
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LOOK_SECONDS[1])
 
     def _open(self, document: Document, revision: str) -> BinaryIO:
         content = self._library.files.open(document.filepath, revision)

@@ -7,12 +7,13 @@ found by its words.
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from models.deadline import Deadline
 from models.documents import Document, DocumentStatus, DocumentType, Passage
-from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed, Unavailable
+from models.errors import CallCancelled, DeadlineExceeded, InputRefused, ProviderFailed, Unavailable
 from services.breaker import Breaker
 from services.knowledge.embedded_text import digest_of, embedded_text
 from services.patience import Patience
@@ -88,6 +89,8 @@ class EmbeddingService:
         passages: Sequence[Passage],
         deadline: Deadline,
         on_progress: Callable[[float], None] = lambda done: None,
+        *,
+        silent_seconds: float = math.inf,
     ) -> None:
         """Store a vector for each of these passages of a document, whatever build they are of.
 
@@ -96,6 +99,7 @@ class EmbeddingService:
 
         Args:
             on_progress: gets the share of the passages that have a vector, 0 to 1, after each batch.
+            silent_seconds: how long the first batch may take; after that the endpoint is left alone for a while.
 
         Raises:
             ProviderFailed: the endpoint failed, now or a moment ago (code `embeddings_paused`).
@@ -115,8 +119,9 @@ class EmbeddingService:
         done = len(texts) - len(missing)
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            with self._watched():
-                rows = self._embedder.embed([texts[digest] for digest in batch], deadline)
+            left = deadline.child(math.inf if start else silent_seconds)
+            with self._watched(silent=left.seconds == silent_seconds):
+                rows = self._embedder.embed([texts[digest] for digest in batch], left)
             named = {digest: row.astype("<f4").tobytes() for digest, row in zip(batch, rows, strict=True)}
             vectors.add(document.assistant_id, document.id, model, named)
             done += len(batch)
@@ -219,11 +224,22 @@ class EmbeddingService:
             yield held
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Tell the breaker how a call ended; a deadline says nothing about the endpoint."""
+    def _watched(self, *, silent: bool) -> Iterator[None]:
+        """Tell the breaker how a call ended.
+
+        Args:
+            silent: that its deadline was too short says something about the endpoint.
+        """
         try:
             yield
         except CallCancelled:
+            raise
+        except DeadlineExceeded:
+            if silent:
+                self._breaker.failed()
+            raise
+        except InputRefused:
+            self._breaker.succeeded()
             raise
         except ProviderFailed:
             self._breaker.failed()

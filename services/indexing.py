@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -26,11 +27,15 @@ INDEX_DOCUMENT = "index_document"
 INDEXING_FAILED = "indexing_failed"
 """The error's code when attempts kept dying: the file itself may be without fault."""
 
+_UNFINISHED = (DocumentStatus.STORED, DocumentStatus.INDEXING)
 _MOST_ATTEMPTS = 8
 _QUEUED_SECONDS = 30.0
 """How long a job may wait in the queue before a sweeper asks for it again."""
 _BACKOFF_SECONDS = 5.0
 _EMBEDDING_SECONDS = 180.0
+_SILENT_SECONDS = 15.0
+"""An endpoint for embeddings that says nothing for so long is waited for in the background."""
+
 _SWEPT = 100
 _BATCH = 500
 GAVE_UP = (
@@ -52,18 +57,40 @@ class Attempt:
     build: str
 
 
+class Turns:
+    """Whose turn it is among those who wait: that of who had none for longest, as far as this process knows."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def next(self, waiting: Sequence[tuple[str, str]]) -> str | None:
+        """Return what waits for whoever has the turn; `waiting` is pairs of who and what."""
+        with self._lock:
+            self._last = {who: self._last[who] for who, _ in waiting if who in self._last}
+            if not waiting:
+                return None
+            who, what = min(waiting, key=lambda pair: self._last.get(pair[0], 0))
+            self._number += 1
+            self._last[who] = self._number
+            return what
+
+
 class IndexingService:
     """Make uploaded documents answerable: stored -> indexing -> ready | failed.
 
-    The record is the truth: a job is a nudge, an attempt holds a lease on the record that it renews, and a sweeper
-    nudges again whatever nobody works on. So a killed worker costs an attempt, never a document.
+    The record is the truth: a job is a nudge, and what it is about may wait while it is another assistant's turn, so
+    that a folder of a thousand files holds nobody else up. An attempt holds a lease on the record that it renews, and a
+    sweeper nudges again whatever nobody works on. So a killed worker costs an attempt, never a document.
 
     Args:
         embedding: None when no embeddings model is configured.
         hosting: None when no provider that is configured holds documents.
+        backlog: tells how many jobs wait for a worker.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but the shelf are ports
         self,
         shelf: Shelf,
         parser: Parser,
@@ -71,6 +98,7 @@ class IndexingService:
         leases: LeaseKeeper,
         embedding: EmbeddingService | None,
         hosting: HostedDocuments | None = None,
+        backlog: Callable[[], int] = lambda: 0,
     ) -> None:
         self._shelf = shelf
         self._library = shelf.library
@@ -79,6 +107,8 @@ class IndexingService:
         self._leases = leases
         self._embedding = embedding
         self._hosting = hosting
+        self._turns = Turns()
+        self._backlog = backlog
 
     def schedule(self, document: Document) -> None:
         """Ask for the document to be indexed soon; if the queue cannot be reached, the sweeper asks again."""
@@ -88,16 +118,24 @@ class IndexingService:
             logger.warning("a job waits for the sweeper", extra={"code": error.code, "document": document.id})
 
     def sweep(self) -> None:
-        """Ask again for documents that nobody works on: their job was lost, or their worker died."""
-        at = now()
-        for document in self._library.documents.unfinished(at, _SWEPT):
+        """Ask again for documents that nobody works on: their job was lost, or their worker died.
+
+        While many jobs wait, the documents' own are likely to be among them: more would only be in the way of others.
+
+        Raises:
+            Unavailable: the queue or the store cannot be reached.
+        """
+        at, room = now(), _SWEPT - self._backlog()
+        if room <= 0:
+            return
+        for document in self._library.documents.unfinished(at, room):
             if self._library.documents.requeue(document, at + timedelta(seconds=_QUEUED_SECONDS)):
                 self.schedule(document)
 
     def index(self, document_id: str) -> None:
-        """Do the job, if it is still to be done and nobody else is at it."""
+        """Index this document, or the one whose turn it is, if it is still to be done and nobody else is at it."""
         owner = new_id()
-        document = self._library.documents.claim(document_id, owner, self._leases.end_of_lease(), now())
+        document = self._claimed(document_id, owner)
         if document is None:
             return
         attempt = Attempt(document, owner, new_id(document.build))  # newer, whoever's clock is ahead
@@ -109,7 +147,7 @@ class IndexingService:
                 self._make_ready(attempt)
             except Superseded:
                 self._drop(attempt)
-                logger.info("an attempt was overtaken", extra={"document": document_id})
+                logger.info("an attempt was overtaken", extra={"document": document.id})
             except (Invalid, UnsupportedFormat) as fault:
                 self._drop(attempt)
                 self._end(attempt, status=DocumentStatus.FAILED, error=fault.detail, error_code=fault.code)
@@ -125,6 +163,17 @@ class IndexingService:
         self._hosting.leaving(document)
         self._shelf.remove(document)
         self._hosting.removed(document)
+
+    def _claimed(self, document_id: str, owner: str) -> Document | None:
+        """Begin an attempt; a document whose attempts have failed before is not exchanged for another one."""
+        documents = self._library.documents
+        named = documents.get(document_id)
+        is_repeated = named is not None and named.status in _UNFINISHED and named.attempts > 0
+        turn = None if is_repeated else self._turns.next(documents.waiting())
+        for candidate in (turn, document_id):
+            if candidate and (claimed := documents.claim(candidate, owner, self._leases.end_of_lease(), now())):
+                return claimed
+        return None
 
     def _make_ready(self, attempt: Attempt) -> None:
         """Build the passages beside those that answer, switch to them at once, then drop the old ones."""
@@ -194,6 +243,7 @@ class IndexingService:
                 passages,
                 Deadline(_EMBEDDING_SECONDS),
                 lambda done: self._require(attempt, progress=0.6 + 0.3 * done),
+                silent_seconds=_SILENT_SECONDS,
             )
         except OrquestraError as error:
             logger.warning(

@@ -18,6 +18,7 @@ from services.doors import DoorService
 from services.health import HealthService
 from services.importing.assistants import AssistantImport
 from services.importing.tools import ToolImport
+from services.indexing import INDEX_DOCUMENT
 from services.locating import PassageLocator
 from services.memory import MemoryService
 from services.ports import Probe
@@ -55,7 +56,8 @@ def build_services(settings: Settings) -> Services:
     limiter, secret = RedisRateLimiter(stores.redis), jwt_secret(settings)
     files = build_files(settings)
     hosting, tools = build_hosting(settings, held, stores, files, queues), build_tools(settings)
-    knowledge = build_knowledge(settings, held, files, RedisLocks(stores.redis), queues.jobs, hosting.documents)
+    locks, backlog = RedisLocks(stores.redis), queues.backlog_of(INDEX_DOCUMENT)
+    knowledge = build_knowledge(settings, held, files, locks, queues.jobs, backlog, hosting.documents)
     locator = PassageLocator(held.documents, held.passages)
     registry = build_thread_registry(settings, stores, queues)
     models, provider = build_models(settings, registry, locator), settings.effective_language_model

@@ -1,6 +1,7 @@
 """What makes documents answerable, and where their files lie."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,15 +43,16 @@ class Knowledge:
     leases: LeaseKeeper
 
 
-def build_knowledge(
+def build_knowledge(  # noqa: PLR0913  what it wires is opened elsewhere
     settings: Settings,
     held: Repositories,
     files: LocalDocumentFiles | S3DocumentFiles,
     locks: RedisLocks,
     jobs: JobQueue,
+    backlog: Callable[[], int],
     hosting: HostedDocuments | None,
 ) -> Knowledge:
-    """Wire documents, their indexing and the index."""
+    """Wire documents, their indexing and the index; `backlog` tells how many documents' jobs wait."""
     folder = settings.data_dir / "index"
     words = FtsIndex(folder, held.documents, held.passages)
     index: FtsIndex | HybridIndex = words
@@ -62,7 +64,7 @@ def build_knowledge(
         embedding = EmbeddingService(stores, embedder, index, locks, jobs)
     library = Library(held.assistants, held.documents, held.passages, held.vectors, files, index, locks)
     shelf, parser, leases = Shelf(library, settings.document_versions), DocumentParser(), LeaseKeeper()
-    indexing = IndexingService(shelf, parser, jobs, leases, embedding, hosting)
+    indexing = IndexingService(shelf, parser, jobs, leases, embedding, hosting, backlog)
     waiting = max(1, settings.threads // _WAITING_SHARE)
     documents = DocumentService(shelf, indexing, parser, settings.max_upload_mb * 2**20, most_waiting=waiting)
     return Knowledge(index, documents, indexing, embedding, shelf, leases)

@@ -12,6 +12,7 @@ from repositories.mongo.database import Documents, store_errors
 from repositories.mongo.table import Filter, Table, behind, by_id, key, of_assistants
 
 _UNFINISHED: Filter = {"status": {"$in": ["stored", "indexing"]}}
+_WAITING: Filter = {"status": "stored", "lease_owner": None, "attempts": 0}
 _ANSWERING: Filter = {"type": "rag", "build": {"$gt": ""}}
 _OLDEST = (("_id", ASCENDING),)
 
@@ -60,6 +61,14 @@ class MongoDocumentRepository:
         if not self._documents.update(by_id(document_id) | _UNFINISHED | free, changes, {"attempts": 1}):
             return None
         return self._documents.first(by_id(document_id) | {"lease_owner": owner})
+
+    def waiting(self) -> Sequence[tuple[str, str]]:
+        """Return (assistant id, id of its oldest document that is `stored` and was never claimed), oldest first."""
+        group = {"_id": "$assistant_id", "first": {"$min": "$_id"}}
+        with store_errors():
+            cursor = self._documents.collection.aggregate([{"$match": _WAITING}, {"$group": group}])
+            found = [(str(fields["_id"]), str(fields["first"])) for fields in cursor]
+        return sorted(found, key=lambda turn: turn[1])
 
     def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
         """Set these fields (names of `Document`) if it has this revision and is leased to this owner; tell whether."""

@@ -10,6 +10,7 @@ from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.table import ALL, Table, Where, by_id
 
 _UNFINISHED = "status IN ('stored', 'indexing')"
+_WAITING = "status = 'stored' AND lease_owner IS NULL AND json_extract(body, '$.attempts') = 0"
 _ANSWERING = "type = 'rag' AND build <> ''"
 
 
@@ -60,6 +61,12 @@ class SqliteDocumentRepository:
             if not self._documents.update_within(connection, where & free, changes, {"attempts": 1}):
                 return None
             return self._documents.get_within(connection, where)
+
+    def waiting(self) -> Sequence[tuple[str, str]]:
+        """Return (assistant id, id of its oldest document that is `stored` and was never claimed), oldest first."""
+        select = f"SELECT assistant_id, min(id) FROM documents WHERE {_WAITING} GROUP BY assistant_id ORDER BY min(id)"
+        with self._documents.database.read() as connection:
+            return list(connection.execute(select))
 
     def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
         """Set these fields (names of `Document`) if it has this revision and is leased to this owner; tell whether."""

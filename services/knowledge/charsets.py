@@ -21,6 +21,7 @@ _BOMS = (
 _SAMPLE = 100_000  # bytes
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _PAIR = re.compile(rb"([\xa1-\xa3\xb0-\xd7][\xa1-\xfe])|[\x81-\xfe][\x30-\xfe]")  # a common sign, or any
+_APART = re.compile(rb"(?<![A-Za-z\x80-\xff])(?:[\xa1-\xfe]{2})+(?![A-Za-z\x80-\xff])")  # whole pairs, no letter beside
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _KATAKANA = "、。ー・「」アイウカクコサシスセタットドナニノハバフプマメラリルレロン"
 _KANA = frozenset((*map(chr, range(0x3041, 0x3094)), *_KATAKANA))
@@ -142,7 +143,11 @@ def _by_frequent_signs(content: bytes) -> str | None:
 
 
 def _looks_chinese(content: bytes) -> bool:
-    """Guess GBK: most of its pairs are common signs, and bytes above 127 come in long runs; Latin-1's mostly alone."""
+    """Guess GBK: most of its pairs are common signs, and bytes above 127 come in long runs; Latin-1's mostly alone.
+
+    The cells of a table may have a sign or two only, but other than Latin-1's they have no letters beside them.
+    """
     runs = [len(run) for run in _HIGH.findall(content, 0, _SAMPLE)]
     pairs = _PAIR.findall(content, 0, _SAMPLE)
-    return bool(runs) and sum(runs) >= 4 * len(runs) and sum(map(bool, pairs)) * 10 >= 6 * len(pairs)
+    apart = len(_APART.findall(content, 0, _SAMPLE)) * 10 >= 9 * len(runs) and len(runs) >= 3
+    return bool(runs) and (sum(runs) >= 4 * len(runs) or apart) and sum(map(bool, pairs)) * 10 >= 6 * len(pairs)

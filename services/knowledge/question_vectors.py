@@ -9,7 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 from models.deadline import Deadline
-from models.errors import DeadlineExceeded, ProviderFailed
+from models.errors import DeadlineExceeded, InputRefused, ProviderFailed
 from services.breaker import Breaker
 from services.ports import Embedder
 
@@ -45,7 +45,10 @@ class QuestionVectors:
         try:
             vector: NDArray[numpy.float32] = self._embedder.embed([question], Deadline(self._seconds))[0]
         except (ProviderFailed, DeadlineExceeded) as error:
-            self._breaker.failed()
+            if isinstance(error, InputRefused):
+                self._breaker.succeeded()
+            else:
+                self._breaker.failed()
             logger.warning("questions are searched for by their words only", extra={"code": error.code})
             return None
         self._breaker.succeeded()

@@ -51,7 +51,7 @@ class Embedder(Protocol):
         """Return a row of length 1 (Euclidean) for each text, float32, shape (texts, dimensions).
 
         Raises:
-            ProviderFailed: after bounded retries of what may pass.
+            ProviderFailed: after bounded retries of what may pass; `InputRefused` where one of the texts is at fault.
             DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
         """
 

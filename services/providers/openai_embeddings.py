@@ -20,7 +20,7 @@ import openai
 from numpy.typing import NDArray
 
 from models.deadline import Deadline
-from models.errors import DeadlineExceeded, ProviderFailed
+from models.errors import DeadlineExceeded, InputRefused, ProviderFailed
 from services.providers.http_calls import Endpoint, opened, read_on
 from services.providers.http_sockets import Call
 
@@ -105,7 +105,7 @@ class OpenAIEmbedder:
         Of a text that is longer than models read, the beginning counts. A blank text is refused by most servers.
 
         Raises:
-            ProviderFailed: after bounded retries of what may pass.
+            ProviderFailed: after bounded retries of what may pass; `InputRefused` where one of the texts is at fault.
             DeadlineExceeded: the time is up.
             CallCancelled: the deadline was cancelled.
         """
@@ -134,7 +134,8 @@ class OpenAIEmbedder:
         half = batch[0][: len(batch[0]) // 2]
         if refusal.is_about_length and len(half) >= _SHORTEST_TEXT:
             return [[half]]
-        raise self._endpoint.refused(refusal.status) from refusal
+        detail = f"{self._endpoint.name} refuses this text with HTTP {refusal.status}. The server's log has its reason."
+        raise InputRefused(detail) from refusal
 
     def _rows(self, batch: list[str], deadline: Deadline) -> list[list[float]]:
         """Return the rows of one batch, asking anew if the server hangs."""

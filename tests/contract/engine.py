@@ -231,7 +231,9 @@ class Engine:
         self.jobs = jobs or Asked()
         nudges = Nudges(self.jobs)
         attempts = Attempts(journal, composer, self.leases, nudges)
-        self.service = ConversationService(journal, attempts, self.leases, nudges, deadline_seconds=10)
+        self.service = ConversationService(
+            journal, attempts, self.leases, nudges, deadline_seconds=10, backlog=lambda: len(self.jobs.jobs)
+        )
 
     def twin(self, model: ScriptedModel | None = None, lease_seconds: float = 15.0, chats: Any = None) -> "Engine":
         """Return another server over the same store."""

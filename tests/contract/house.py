@@ -169,7 +169,7 @@ class House:
         parser = ports.pop("parser")
         jobs, shelf = Jobs(), Shelf(Library(**ports), VERSIONS)
         self.opened.append(LeaseKeeper(lease))
-        indexing = IndexingService(shelf, parser, jobs, self.opened[-1], None)
+        indexing = IndexingService(shelf, parser, jobs, self.opened[-1], None, backlog=lambda: len(jobs.waiting))
         jobs.handler = indexing.index
         service = DocumentService(shelf, indexing, parser, 2**20, at_once_seconds=at_once)
         return Server(service, indexing, shelf, jobs, {**ports, "parser": parser})

@@ -76,6 +76,16 @@ def test_a_message_whose_job_was_lost_is_asked_for_by_the_sweeper(stores: Stores
     assert [one.id for one in stores.chats.unfinished(now() + timedelta(seconds=60), 10)] == [chat.id]
 
 
+def test_messages_that_wait_for_a_worker_are_not_asked_for_without_end(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([]))
+    chat, _ = accept(engine)
+    for _ in range(300):
+        seen = engine.chat("hello")
+        assert stores.chats.requeue(seen, now())  # the time is up at which it is asked for again
+        engine.service.sweep()
+    assert engine.jobs.jobs == [(ANSWER_CHAT, chat.id, 0.0)] * 100
+
+
 def test_accepting_it_again_changes_nothing(stores: Stores) -> None:
     engine = Engine(stores, ScriptedModel([echo]))
     chat, _ = accept(engine)

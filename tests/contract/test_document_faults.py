@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -19,8 +20,8 @@ from services.documents import DocumentService
 from services.leases import LeaseKeeper
 from services.upkeep import Upkeep
 from tests.contract.document_stores import Place
-from tests.contract.house import ADMIN, DYING, VERSIONS, Breaking, Crash, House, Interrupted
-from tests.contract.stores import Stores
+from tests.contract.house import ADMIN, DYING, PAGE, VERSIONS, Breaking, Crash, House, Interrupted, Server
+from tests.contract.stores import Stores, make_assistant
 
 OLD = b"# Deadline\n\nThe deadline is ten days.\n"
 NEW = b"# Deadline\n\nThe deadline is twenty days.\n"
@@ -130,6 +131,32 @@ def test_only_so_many_uploads_wait_for_their_outcome(house: House) -> None:
     assert answered.get(timeout=30).status is DocumentStatus.READY
 
 
+def test_who_asks_to_wait_does(house: House) -> None:
+    server = house.server()
+    server.jobs.held = True
+    documents = DocumentService(server.shelf, server.indexing, house.parser, 2**20, at_once_seconds=0, most_waiting=1)
+    answered: SimpleQueue[Document] = SimpleQueue()
+
+    def upload(name: str) -> None:
+        answered.put(documents.add(ADMIN, house.assistant.id, DocumentType.RAG, name, OLD, wait=True))
+
+    threads = [threading.Thread(target=upload, args=(f"{number}.md",), daemon=True) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        server.indexing.index(wait_for_job(server))
+    assert {answered.get(timeout=30).status for _ in threads} == {DocumentStatus.READY}
+
+
+def wait_for_job(server: Server) -> str:
+    """Return the argument of a job as soon as there is one."""
+    until = time.monotonic() + 30
+    while not server.jobs.waiting:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return server.jobs.waiting.pop(0)
+
+
 def test_the_same_bytes_again_are_no_version_of_their_own(house: House) -> None:
     house.add(OLD)
     for _ in range(2 * VERSIONS):
@@ -168,6 +195,40 @@ def test_a_refused_replacement_gives_way_to_the_content_that_was_being_indexed(h
     server.indexing.index(waiting.id)
     assert house.quoted() == [OLD.decode().strip()]
     assert house.state().contents == [OLD.decode()]
+
+
+def test_one_assistants_many_files_do_not_hold_up_another(house: House) -> None:
+    server = house.server(at_once=0)
+    server.jobs.held = True
+    for number in range(20):
+        house.upload(server, OLD, f"{number}.md")
+    other = make_assistant()
+    house.stores.assistants.add(other)
+    for name in ("x.md", "y.md"):
+        late = server.documents.add(ADMIN, other.id, DocumentType.RAG, name, NEW)
+    for document_id in server.jobs.waiting[:4]:
+        server.indexing.index(document_id)
+    assert server.documents.get(ADMIN, late.id).status is DocumentStatus.READY
+    for document_id in server.jobs.waiting[4:]:
+        server.indexing.index(document_id)
+    found = [server.documents.list(ADMIN, owner.id, None, PAGE) for owner in (house.assistant, other)]
+    statuses = {one.status for listing in found for one in listing.items}
+    assert statuses == {DocumentStatus.READY}, "as many jobs as documents are enough for all"
+
+
+def test_what_waits_for_a_worker_is_not_asked_for_without_end(house: House) -> None:
+    server = house.server(at_once=0)
+    server.jobs.held = True
+    waiting = house.upload(server, OLD)
+    for _ in range(1000):
+        current = house.stores.documents.get(waiting.id)
+        assert current is not None
+        house.stores.documents.requeue(current, now())  # the time is up at which it is asked for again
+        server.indexing.sweep()
+    assert server.jobs.waiting == [waiting.id] * 100
+    server.jobs.waiting.clear()
+    server.indexing.sweep()
+    assert server.jobs.waiting == [waiting.id], "its job is lost"
 
 
 def test_a_refused_replacement_that_answers_already_is_undone_by_another_indexing(house: House) -> None:

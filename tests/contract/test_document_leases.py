@@ -151,6 +151,24 @@ def test_unfinished_documents_are_those_that_nobody_works_on(stores: Stores) -> 
     assert len(stores.documents.unfinished(later(1), 100)) == len(found) + 2
 
 
+def test_the_oldest_of_each_assistant_waits_for_its_turn(stores: Stores) -> None:
+    one, two = new_id(), new_id()
+    given: dict[str, Any] = {"status": DocumentStatus.STORED, "build": ""}
+    first = make_document(one, "first", **given, lease_until=later(30))
+    second, other = make_document(one, "second", **given), make_document(two, "other", **given)
+    assert all(stores.documents.add(document) for document in (first, second, other))
+    others: dict[str, dict[str, Any]] = {
+        "leased": {"lease_owner": "x", "lease_until": later(1)},
+        "begun": {"status": DocumentStatus.INDEXING},
+        "failed before": {"attempts": 1},
+        "ready": {"status": DocumentStatus.READY},
+        "failed": {"status": DocumentStatus.FAILED},
+    }
+    for name, fields in others.items():
+        waiting(stores, name, **fields)
+    assert list(stores.documents.waiting()) == [(one, first.id), (two, other.id)]
+
+
 def test_documents_without_a_models_embeddings_are_paged_by_id(stores: Stores) -> None:
     none, old, failed = (
         waiting(stores, "none", status=DocumentStatus.READY, build="b"),

@@ -14,7 +14,7 @@ import pytest
 from models.assistants import Assistant
 from models.deadline import Deadline
 from models.documents import Document, DocumentStatus, DocumentType, Passage
-from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed, Unavailable
+from models.errors import CallCancelled, DeadlineExceeded, InputRefused, ProviderFailed, Unavailable
 from models.ids import new_id
 from services.embedding import EMBED_DOCUMENT, EmbeddingService, EmbeddingStores
 from services.knowledge.embedded_text import digest_of, embedded_text
@@ -354,6 +354,25 @@ def test_a_job_that_takes_too_long_asks_for_another(desk: Desk) -> None:
     desk.service.embed_document(document.id)
     assert desk.get(document).embeddings_model == "concepts"
     assert len(desk.embedder.texts) == 100
+
+
+def test_an_endpoint_that_hangs_holds_the_next_document_up_no_more(desk: Desk) -> None:
+    desk.embedder.before = lambda deadline: deadline.sleep(60)
+    document, other = desk.add("The car."), desk.add("The vacation.", "b.md")
+    with pytest.raises(DeadlineExceeded):
+        desk.service.embed_passages(document, desk.passages(document), Deadline(_FAR), silent_seconds=0.05)
+    with pytest.raises(ProviderFailed) as caught:
+        desk.service.embed_passages(other, desk.passages(other), Deadline(_FAR), silent_seconds=0.05)
+    assert caught.value.code == "embeddings_paused"
+
+
+def test_a_refused_text_holds_no_other_document_up(desk: Desk) -> None:
+    document, other = desk.add("The car."), desk.add("The vacation.", "b.md")
+    desk.fail_after(0, InputRefused("HTTP 400"))
+    desk.service.embed_document(document.id)
+    desk.mend()
+    desk.service.embed_document(other.id)
+    assert desk.get(other).embeddings_model == "concepts"
 
 
 def test_a_document_that_changes_meanwhile_is_embedded_as_it_is_then(desk: Desk) -> None:

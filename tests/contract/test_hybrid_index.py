@@ -15,7 +15,7 @@ import numpy
 import pytest
 
 from models.deadline import Deadline
-from models.errors import ProviderFailed, Unavailable
+from models.errors import InputRefused, ProviderFailed, Unavailable
 from models.ids import new_id
 from services.knowledge.hybrid_index import HybridIndex
 from services.knowledge.vector_files import read_snapshot
@@ -407,6 +407,18 @@ def test_a_mended_endpoint_is_asked_again(semantics: Semantics) -> None:
     semantics.embedder.before = Deadline.check
     threading.Event().wait(0.1)
     assert len(hybrid.search(semantics.assistant, "car", 5)) == 1
+
+
+def test_a_refused_question_leaves_the_next_one_its_meaning(semantics: Semantics) -> None:
+    semantics.put("a.md", "O automóvel.", "pt")
+
+    def refuse(deadline: Deadline) -> None:
+        raise InputRefused("HTTP 400")
+
+    semantics.embedder.before = refuse
+    assert semantics.texts("a stranger's car") == []
+    semantics.embedder.before = Deadline.check
+    assert semantics.texts("car") == ["O automóvel."]
 
 
 def test_a_slow_endpoint_does_not_hold_up_an_answer(semantics: Semantics) -> None:

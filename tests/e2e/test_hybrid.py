@@ -41,6 +41,23 @@ def test_documents_get_vectors_and_another_model_gets_them_anew(stores: dict[str
             assert "noon" in search(api, assistant, "lunch")
 
 
+def test_an_upload_does_not_wait_for_what_is_embedded_anew(stores: dict[str, str], tmp_path: Path) -> None:
+    with aimock() as endpoint:
+        base = {**SETTINGS, **stores, "MONGODB_DATABASE": "e2e_anew", "EMBEDDINGS_BASE_URL": endpoint.base_url}
+        with running_server(tmp_path, {**base, "EMBEDDINGS_MODEL": "first-model"}) as server, Api(server.url) as api:
+            api.post("/auth/register", json=ADMIN).raise_for_status()
+            api.login(ADMIN["email"], ADMIN["password"])
+            assistant = api.new_assistant()
+            old = [api.upload(assistant, f"{number}.md", f"{TEXT}{number}").json()["_id"] for number in range(12)]
+        endpoint.chaos(latencyMs=3000)
+        with running_server(tmp_path, {**base, "EMBEDDINGS_MODEL": "second-model"}) as server, Api(server.url) as api:
+            api.login(ADMIN["email"], ADMIN["password"])
+            wait_for(lambda: dict(api.get(f"/documents/get/{old[0]}").json()), "second-model")
+            assert api.upload(assistant, "new.md", TEXT).json()["status"] == "ready"
+            last = api.get(f"/documents/get/{old[-1]}").json()
+            assert last["embeddings_model"] == "first-model", "it goes before those that wait to be embedded anew"
+
+
 def test_an_endpoint_that_is_down_leaves_search_by_words(stores: dict[str, str], tmp_path: Path) -> None:
     down = {"EMBEDDINGS_BASE_URL": "http://127.0.0.1:9/v1", "EMBEDDINGS_MODEL": "any", "MONGODB_DATABASE": "e2e_down"}
     with running_server(tmp_path, {**SETTINGS, **stores, **down}) as server, Api(server.url) as api:

@@ -89,6 +89,14 @@ class MemoryDocuments:
             self.held[document_id] = claimed
             return claimed
 
+    def waiting(self) -> Sequence[tuple[str, str]]:
+        """Return (assistant id, id of its oldest document that is `stored` and was never claimed), oldest first."""
+        found: dict[str, str] = {}
+        for held in self._sorted():
+            if held.status is DocumentStatus.STORED and held.lease_owner is None and not held.attempts:
+                found.setdefault(held.assistant_id, held.id)
+        return list(found.items())
+
     def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
         """Set these fields if it has this revision and is leased to this owner; tell whether."""
         with self._lock:

@@ -29,6 +29,21 @@ def test_charsets(charset: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("gbk", "姓名,工资\n王,5000\n"),
+        ("gbk", "编号;型号;价格\n1;甲;10\n2;乙;20\n"),
+        ("gbk", "项目,一月,二月\n房租,100,200\n水,3,4\n电,5,6\n"),
+        ("latin-1", "DESCRIÇÃO;AÇÃO;SITUAÇÃO\n1;INSCRIÇÃO;APROVAÇÃO\n"),
+        ("latin-1", "Código;Descrição;Ação\n1;Maçã;É\n2;Pão;À\n"),
+        ("cp1252", "Größe;Maß;Ü\n1;2 °;½\n"),
+    ],
+)
+def test_tables_of_short_cells(charset: str, text: str) -> None:
+    assert decode(text.encode(charset)) == text
+
+
+@pytest.mark.parametrize(
     "content",
     [
         b"abc" * 99 + b"\0def",

@@ -164,9 +164,7 @@ def test_batches_of_different_dimensions_are_a_failure() -> None:
             embedder.embed(["a"] * 65, Deadline(5))
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(401, "provider_auth"), (404, "model_not_found"), (400, "provider_failed")]
-)
+@pytest.mark.parametrize(("status", "code"), [(401, "provider_auth"), (404, "model_not_found"), (400, "input_refused")])
 def test_a_refusal_is_not_tried_again(status: int, code: str) -> None:
     with _peer(_refusal(status, "no")) as (server, embedder):
         with pytest.raises(ProviderFailed) as failure:
