@@ -8,10 +8,10 @@ INSTALLED := $(VENV)/.installed
 TEST_PROCESSES ?= 4
 EMULATORS := tests/emulators/node_modules/.installed
 
-.PHONY: help install run worker demo test check bench chaos lock clean
+.PHONY: help install run worker demo demo-voice test check bench chaos lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv and install the locked requirements
 
@@ -23,6 +23,9 @@ worker: $(INSTALLED) ## index documents for the servers on the same stores
 
 demo: $(INSTALLED) ## ask the sample assistant three questions
 	@$(BIN)/python -m bench.demo
+
+demo-voice: $(INSTALLED) ## ask it a question aloud, and keep the spoken answer
+	@$(BIN)/python -m bench.demo_voice
 
 test: $(INSTALLED) $(EMULATORS) ## run all tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder

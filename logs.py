@@ -72,5 +72,7 @@ def configure_logging(level: str, secrets: Sequence[str]) -> None:
     threading.excepthook = _log_thread_failure
     logging.getLogger("httpx2").setLevel("WARNING")
     logging.getLogger("httpcore2").setLevel("WARNING")  # DEBUG has headers
+    logging.getLogger("botocore").setLevel("INFO")  # DEBUG has what is spoken, signatures and tokens
+    logging.getLogger("websockets").setLevel("INFO")  # DEBUG has presigned addresses and sound
     logging.getLogger("mcp").setLevel("CRITICAL")  # its lines quote what tools are given and what they answer
     logging.getLogger("waitress.queue").setLevel("ERROR")

@@ -3,6 +3,10 @@
 `python main.py --help` lists the commands. `wiring/` puts the parts together.
 """
 
+import gc
+
+gc.disable()  # what imports make stays: looking for garbage in it would take a fifth of the start
+
 import atexit
 import logging
 import os
@@ -26,6 +30,7 @@ from logs import configure_logging
 from models.errors import OrquestraError
 from routes import (
     assistants,
+    audio,
     auth,
     chats,
     conversations,
@@ -33,10 +38,12 @@ from routes import (
     documents,
     evaluations,
     legacy,
+    legacy_voice,
     openai_door,
     ops,
     pages,
     responses_door,
+    voice,
 )
 from routes.access import METRICS_KEY, SERVICES_KEY, register_tokens
 from routes.errors import register_errors
@@ -53,9 +60,13 @@ from settings import Settings, SettingsError
 from supervisor import INHERITED, METRICS_FOLDER, Supervisor, Tie
 from wiring import build_services, jwt_secret
 
+gc.freeze()  # nor is it looked through later
+gc.enable()
+
 VERSION = "0.2.0"
 _EXPOSED_HEADERS = [
     "Idempotent-Replayed", "Link", "Location", "Retry-After", "X-Request-ID", "X-Thread-ID", "X-Total-Count",
+    "X-Chat-ID", "X-Chat-Status", "X-Conversation-ID", "X-Speech", "X-Transcriber", "X-Transcript",
 ]  # fmt: skip
 logger = logging.getLogger("orquestra")
 
@@ -77,6 +88,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         JWT_DECODE_ISSUER=ISSUER,
         JWT_DECODE_LEEWAY=LEEWAY_SECONDS,
         METRICS_TOKEN=settings.metrics_token,
+        PUBLIC_URL=settings.public_url.rstrip("/"),
     )
     if services is None:
         services = build_services(settings)
@@ -85,6 +97,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions[METRICS_KEY] = metrics = Metrics(os.environ.get(METRICS_FOLDER))
     app.extensions[ROOM_KEY] = room = Room(settings.threads, metrics.room_used)
     metrics.room_size.set(room.size)
+    services.slots.show(metrics.show_synthesis)
     app.wsgi_app = room.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if settings.proxy_hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxy_hops)  # type: ignore[method-assign]
@@ -94,7 +107,8 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     register_tokens(app)
     api = register_openapi(app)
     doors = (openai_door, responses_door, dashscope_door)
-    for module in (auth, assistants, chats, conversations, documents, evaluations, legacy, ops, *doors):
+    spoken, drop_in = (voice, audio), (legacy, legacy_voice)
+    for module in (auth, assistants, chats, conversations, documents, evaluations, ops, *spoken, *drop_in, *doors):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(pages.blueprint)
     register_errors(app)

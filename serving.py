@@ -25,6 +25,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
 
+from models.errors import OrquestraError
 from routes.requests import SANE_REQUEST_ID
 from settings import Settings
 
@@ -77,7 +78,26 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class ClosingTask(WSGITask):  # type: ignore[misc]
-    """A request whose connection is closed after its answer, once the server is on its way out."""
+    """A request whose connection is closed after its answer, once the server is on its way out.
+
+    A response that breaks off is cut, without the chunk that ends it, so that its client does not take it for whole.
+    """
+
+    _is_cut = False
+
+    def execute(self) -> None:
+        """Send the response; whoever made its body has logged why it broke off."""
+        try:
+            super().execute()
+        except OrquestraError:
+            if not self.wrote_header:
+                raise
+            self._is_cut = self.close_on_finish = True
+
+    def finish(self) -> None:
+        """End the response, if it is whole."""
+        if not self._is_cut:
+            super().finish()
 
     def build_response_header(self) -> bytes:
         """Tell the client not to send more on this connection."""

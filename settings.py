@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 LANGUAGE_MODELS = ("auto", "openai_chat", "openai", "core", "offline")
 SPEECH_PROVIDERS = ("auto", "aws", "openai", "offline")
-POLLY_ENGINES = ("standard", "neural", "long-form", "generative")
+PollyEngine = Literal["standard", "neural", "long-form", "generative"]
 
 
 class SettingsError(Exception):
@@ -90,6 +90,8 @@ def _languages(text: str) -> tuple[str, ...]:
     tags = tuple(tag.strip() for tag in text.split(",") if tag.strip())
     if len(tags) < 2 or any(not re.fullmatch(r"[a-z]{2,3}-[A-Z]{2}", tag) for tag in tags):
         raise ValueError("must be two or more languages such as pt-BR, separated by commas")
+    if len({tag.partition("-")[0] for tag in tags}) < len(tags):
+        raise ValueError("must name each language once: it is not found out whether en-US or en-GB is spoken")
     return tags
 
 
@@ -209,7 +211,9 @@ class Settings:
     speech_voice: str = _setting(
         "", str, "voice of assistants that name none; empty: one that speaks the answer's language"
     )
-    polly_engine: str = _setting("neural", _one_of(*POLLY_ENGINES), "engine of Polly; a voice has to support it")
+    polly_engine: PollyEngine = _setting(
+        "neural", _one_of(*get_args(PollyEngine)), "engine of Polly; a voice has to support it"
+    )
     synthesis_calls: int = _setting(
         "8", _integer(1, 256), "sentences that one process has synthesized at the same time; answers take turns"
     )
@@ -236,7 +240,7 @@ class Settings:
     aws_endpoint_url_transcribe_streaming: str = _setting(
         "", _url("http", "https"), "address of another Transcribe, for streams; empty: AWS"
     )
-    max_upload_mb: int = _setting("50", _integer(1, 2000), "largest document, in MiB")
+    max_upload_mb: int = _setting("50", _integer(1, 2000), "largest document or recording, in MiB")
     messages_per_minute: int = _setting("600", _integer(0, 1_000_000), "messages to one assistant; 0: no limit")
     metrics_token: str = _setting("", str, "bearer token of /metrics; empty: /metrics is off", secret=True)
     cors_origins: tuple[str, ...] = _setting(

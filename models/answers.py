@@ -199,6 +199,11 @@ class Done:
     replayed: bool = False
 
 
+@dataclass(frozen=True)
+class Written:
+    """The answer's text is whole; it is being stored now."""
+
+
 class ToolStatus(StrEnum):
     """How far a call of a tool is."""
 
@@ -222,4 +227,4 @@ class Filler:
     text: str
 
 
-AnswerEvent = Stored | Replaying | TextDelta | ToolProgress | Filler | Done
+AnswerEvent = Stored | Replaying | TextDelta | ToolProgress | Filler | Written | Done

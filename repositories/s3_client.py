@@ -31,11 +31,12 @@ _REFUSED = {
 }  # fmt: skip
 
 
-def build_s3_client(
+def build_s3_client(  # noqa: PLR0913  an account has three secrets
     *,
     region: str = "",
     access_key_id: str = "",
     secret_access_key: str = "",
+    session_token: str = "",
     endpoint_url: str = "",
     connections: int = 10,
     read_timeout: float = _READ_TIMEOUT,
@@ -62,6 +63,7 @@ def build_s3_client(
         region_name=region or None,
         aws_access_key_id=access_key_id or None,
         aws_secret_access_key=secret_access_key or None,
+        aws_session_token=session_token or None,
         endpoint_url=endpoint_url or None,
         config=config,
     )

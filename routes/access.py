@@ -1,7 +1,7 @@
 """Who is calling, and the services they may use."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -9,14 +9,16 @@ from flask import Flask, Response, current_app, g, request
 from flask_jwt_extended import JWTManager, get_current_user, get_jwt, verify_jwt_in_request
 
 from models.assistants import Assistant
-from models.errors import Unauthenticated
+from models.errors import Invalid, Unauthenticated
 from models.users import Principal
 from routes.errors import failure
 from routes.metrics import Metrics
+from routes.parsing import RequestParser
 from services.registry import Services
 
 SERVICES_KEY = "orquestra"
 METRICS_KEY = "orquestra-metrics"
+_KEYS_BEGIN = "orq_"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -61,7 +63,7 @@ def with_bare_api_key(view: Callable[P, R]) -> Callable[P, R]:
 def _with_api_key(view: Callable[P, R], *, counted: bool, bare: bool = False) -> Callable[P, R]:
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        key = request.headers.get("X-API-Key") or bearer()
+        key = _key()
         if bare and not key:
             key = request.headers.get("Authorization", "").strip() or None
         g.assistant = services().assistants.admit(key, counted=counted)
@@ -69,6 +71,64 @@ def _with_api_key(view: Callable[P, R], *, counted: bool, bare: bool = False) ->
 
     _document_security(guarded, [{"apiKey": []}, {"apiKeyBearer": []}])
     return guarded
+
+
+def with_voice_access(view: Callable[P, R]) -> Callable[P, R]:
+    """Let callers in with an API key, or with an access token and the `assistant_id` of an assistant of theirs.
+
+    It counts a message; `calling_assistant()` is the assistant.
+    """
+    return _with_voice_access(view, counted=True)
+
+
+def with_uncounted_voice_access(view: Callable[P, R]) -> Callable[P, R]:
+    """Let callers in as `with_voice_access` does, to a path that takes no message."""
+    return _with_voice_access(view, counted=False)
+
+
+def _with_voice_access(view: Callable[P, R], *, counted: bool) -> Callable[P, R]:
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _carries_token():
+            verify_jwt_in_request()
+            g.assistant = services().assistants.admit_manager(caller(), _named_assistant(), counted=counted)
+        else:
+            g.assistant = services().assistants.admit(_key(), counted=counted)
+        return view(*args, **kwargs)
+
+    _document_security(guarded, [{"apiKey": []}, {"apiKeyBearer": []}, {"accessToken": []}])
+    return guarded
+
+
+def key_or_token() -> Assistant | Principal:
+    """Return whose request it is: the assistant's whose API key it carries, or the signed-in user's. It counts nothing.
+
+    Raises:
+        Unauthenticated: neither is valid.
+    """
+    if _carries_token():
+        verify_jwt_in_request()
+        return caller()
+    return services().assistants.admit(_key(), counted=False)
+
+
+def _carries_token() -> bool:
+    """Tell whether a request that may carry either has an access token, and no API key."""
+    token = bearer()
+    return token is not None and not token.startswith(_KEYS_BEGIN) and not request.headers.get("X-API-Key")
+
+
+def _key() -> str | None:
+    return request.headers.get("X-API-Key") or bearer()
+
+
+def _named_assistant() -> str:
+    """Return the `assistant_id` of the query, of a JSON body or of a form."""
+    body = RequestParser().load_json(request, None) if request.is_json else request.form
+    named = request.args.get("assistant_id") or (body.get("assistant_id") if isinstance(body, Mapping) else None)
+    if not isinstance(named, str) or not named:
+        raise Invalid("Name the assistant that you mean.", errors={"assistant_id": ["Needed with an access token."]})
+    return named
 
 
 def caller() -> Principal:

@@ -3,19 +3,21 @@
 from collections.abc import Iterator
 from typing import Any
 
-from flask import request, url_for
+from flask import Response, request, url_for
 
 from models.answers import AnswerEvent, Done, Filler, Replaying, TextDelta, ToolProgress
 from models.chats import ChatStatus
+from models.deadline import Deadline
 from models.errors import OrquestraError, Unavailable
 from routes.access import caller, calling_assistant, metrics, services, signed_in, with_api_key
 from routes.answering import IDEMPOTENCY_KEY, REPLAYED, counted, idempotency_key, replayed_header, whole
+from routes.audio_links import AudioLinks, audio_links
 from routes.errors import problem
 from routes.metrics import Metrics
 from routes.paging import page_headers
 from routes.parsing import Blueprint
 from routes.requests import request_id
-from routes.room import in_room, new_deadline
+from routes.room import before_it_is_stored, in_room, new_deadline
 from routes.schemas.chats import (
     ChannelAnswerSchema,
     ChannelMessageSchema,
@@ -28,44 +30,60 @@ from routes.schemas.chats import (
     SwitchedSchema,
     inbound,
 )
+from routes.schemas.voice_notes import VoiceNoteSchema
 from routes.streaming import frame, stream
 
 _CHANNEL_ANSWER = ChannelAnswerSchema()
 blueprint = Blueprint("chats", __name__, url_prefix="/chats", description="Messages and their answers")
 
 
+def _keeps_its_thread(data: dict[str, Any]) -> bool:
+    """Tell whether a message is answered, or at least heard, while its sender waits."""
+    return data["callback_url"] is None or "recording" in data
+
+
 @blueprint.post("/enviarMensagemLLM")
 @with_api_key
-@blueprint.arguments(ChannelMessageSchema)
+@blueprint.json_or_form(ChannelMessageSchema, VoiceNoteSchema)
 @blueprint.response(200, ChannelAnswerSchema)
 @blueprint.alt_response(202, schema=ChannelAnswerSchema, description="its outcome goes to callback_url")
 @blueprint.doc(
     parameters=[IDEMPOTENCY_KEY],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-@in_room(when=lambda data: not data.get("callback_url"))
+@in_room(when=_keeps_its_thread)
 def send_message(data: dict[str, Any]) -> Any:
-    """Take a person's message from a channel and give its one answer: whole, as server-sent events, or by callback."""
+    """Take a person's message from a channel, written or recorded, and give its one answer.
+
+    It comes whole, as server-sent events, or by callback.
+    """
     streamed = data["stream"] or request.accept_mimetypes.best == "text/event-stream"
     message = inbound(data, calling_assistant(), idempotency_key(), streamed=streamed)
+    deadline = new_deadline()
+    if (recording := data.get("recording")) is not None:
+        message = services().voice.heard(message, recording, before_it_is_stored(deadline))
+    links = audio_links()
     if message.callback_url is not None:
         chat, replayed = services().conversations.accept(message)
         place = {"Location": url_for("chats.get", reference=chat.id)}
-        return chat, 202, {**place, REPLAYED: "true"} if replayed else place
-    deadline = new_deadline()
+        return links.on(chat), 202, {**place, REPLAYED: "true"} if replayed else place
     events = services().conversations.answer(message, deadline)
     if streamed:
-        headers: dict[str, str] = {}
-        this_request = request_id()
-
-        def failed(error: OrquestraError) -> bytes:
-            return frame("error", problem(error, this_request))
-
-        response = stream(answer_frames(events, headers, metrics()), deadline, failed)
-        response.headers.update(headers)
-        return response
+        return _streamed(events, deadline, links)
     done = whole(events, metrics())
-    return done.chat, replayed_header(done)
+    return links.on(done.chat), replayed_header(done)
+
+
+def _streamed(events: Iterator[AnswerEvent], deadline: Deadline, links: AudioLinks) -> Response:
+    headers: dict[str, str] = {}
+    this_request = request_id()
+
+    def failed(error: OrquestraError) -> bytes:
+        return frame("error", problem(error, this_request))
+
+    response = stream(answer_frames(events, headers, metrics(), links), deadline, failed)
+    response.headers.update(headers)
+    return response
 
 
 @blueprint.get("/get/<reference:reference>")
@@ -73,7 +91,7 @@ def send_message(data: dict[str, Any]) -> Any:
 @blueprint.response(200, ChatSchema)
 def get(reference: str) -> Any:
     """Return a chat by its id, or a channel's newest chat by the channel's id."""
-    return services().chats.get(caller(), reference)
+    return audio_links().on(services().chats.get(caller(), reference))
 
 
 @blueprint.get("/deliveries/<chat_id>")
@@ -145,7 +163,8 @@ def reply(data: dict[str, str], reference: str) -> Any:
 def retry(reference: str) -> Any:
     """Ask the model again for a chat without an answer."""
     deadline = new_deadline()
-    return whole(services().chats.retry(caller(), reference, deadline), metrics()).chat
+    done = whole(services().chats.retry(caller(), reference, deadline), metrics())
+    return audio_links().on(done.chat)
 
 
 @blueprint.post("/feedback/<reference:reference>")
@@ -154,15 +173,17 @@ def retry(reference: str) -> Any:
 @blueprint.response(200, ChatSchema)
 def rate(data: dict[str, Any], reference: str) -> Any:
     """Store an opinion of an answer."""
-    return services().chats.rate(caller(), reference, data["score"], data["comment"])
+    return audio_links().on(services().chats.rate(caller(), reference, data["score"], data["comment"]))
 
 
 def _listed(query: dict[str, Any], active: bool | None) -> Any:
     listing = services().chats.list(caller(), query["wanted"], active, query["assistant_id"], query["page"])
-    return listing.items, page_headers(listing, query["page"])
+    return list(map(audio_links().on, listing.items)), page_headers(listing, query["page"])
 
 
-def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measured: Metrics) -> Iterator[bytes]:
+def answer_frames(
+    events: Iterator[AnswerEvent], headers: dict[str, str], measured: Metrics, links: AudioLinks
+) -> Iterator[bytes]:
     """Turn events into SSE frames; a replay is noted in the headers before the first of them.
 
     Raises:
@@ -187,7 +208,7 @@ def answer_frames(events: Iterator[AnswerEvent], headers: dict[str, str], measur
                         "Another server has answered this message meanwhile. Deliver it again to get that answer.",
                         code="answer_overtaken",
                     )
-                yield frame("done", _CHANNEL_ANSWER.dump(chat))
+                yield frame("done", _CHANNEL_ANSWER.dump(links.on(chat)))
 
 
 def _aside(event: ToolProgress | Filler) -> bytes:

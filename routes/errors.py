@@ -111,7 +111,7 @@ def _advice(status: int) -> str:
         400: "The request cannot be read. Send valid JSON with Content-Type: application/json.",
         404: "There is nothing at this path. /openapi.json lists all paths.",
         405: "This path does not take this method. The Allow header names those it does.",
-        413: "The request is larger than this server accepts (MAX_UPLOAD_MB for documents, 1 MiB for JSON).",
+        413: "The request is larger than this server accepts (MAX_UPLOAD_MB for files, 1 MiB for JSON).",
         415: "This path takes another Content-Type. /openapi.json names it.",
         500: "The server failed. The request_id finds the reason in its log.",
     }.get(status, HTTPStatus(status).description or HTTPStatus(status).phrase)

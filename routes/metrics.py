@@ -4,6 +4,8 @@ Server processes on one port write theirs into files of a folder, and each shows
 has no figures of a single process (`process_*`), and wants the folder in the environment before it is imported.
 """
 
+from collections.abc import Mapping
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -36,6 +38,8 @@ class Metrics:
         self._gauge("orquestra_server_processes", "Server processes").set(1)
         self.room_size = self._gauge("orquestra_room_size", "Places for answers, streams and uploads that wait")
         self.room_used = self._gauge("orquestra_room_used", "Places that are taken")
+        self._synthesis_used = self._gauge("orquestra_synthesis_used", "Sentences that are being synthesized")
+        self._synthesis_waiting = self._gauge("orquestra_synthesis_waiting", "Sentences that wait to be synthesized")
         self.requests = Counter(
             "orquestra_http_requests", "HTTP requests", ["method", "route", "status"], registry=self._registry
         )
@@ -84,7 +88,19 @@ class Metrics:
         self._tokens.labels("out", provider).inc(chat.tokens.output)
         for use in chat.tools:
             self._tools.labels("failed" if use.failed else "done").observe(use.duration_ms / 1000)
-        for stage, ms in vars(chat.timings).items():
+        self._observe(vars(chat.timings))
+
+    def show_synthesis(self, used: int, waiting: int) -> None:
+        """Show how many sentences are being synthesized, and how many wait for that."""
+        self._synthesis_used.set(used)
+        self._synthesis_waiting.set(waiting)
+
+    def observe_speech(self, first_sentence_ms: int | None, first_audio_ms: int | None) -> None:
+        """Take in how long an answer took to be heard, from its stored message on."""
+        self._observe({"first_sentence_ms": first_sentence_ms, "first_audio_ms": first_audio_ms})
+
+    def _observe(self, timings: Mapping[str, int | None]) -> None:
+        for stage, ms in timings.items():
             if ms is not None:
                 self._stages.labels(stage.removesuffix("_ms")).observe(ms / 1000)
 

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import flask_smorest
 from flask import Request, request
-from marshmallow import Schema
+from marshmallow import RAISE, Schema
 from webargs import core
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import CombinedMultiDict
@@ -15,6 +16,7 @@ from werkzeug.routing import BaseConverter
 from models.errors import BadRequest, Invalid, UnsupportedFormat
 
 _DEPTH = 32
+_FORM = "multipart/form-data"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -34,13 +36,7 @@ class RequestParser(FlaskParser):
             return core.missing
         if not req.is_json:
             raise UnsupportedFormat("Send JSON with Content-Type: application/json.", code="json_expected")
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise BadRequest("The body is no valid JSON in UTF-8.", code="invalid_json") from error
-        if _is_deeper(value, _DEPTH):
-            raise BadRequest(f"The JSON is nested deeper than {_DEPTH} levels.", code="invalid_json")
-        return value
+        return json_value(body)
 
     def load_files(self, req: Request, schema: Any) -> Any:
         """Return files and text fields of a multipart form together, as one schema describes them.
@@ -56,6 +52,21 @@ class RequestParser(FlaskParser):
         if repeated:
             raise Invalid("Send every field once.", errors={name: ["Sent more than once."] for name in repeated})
         return self._makeproxy(form, schema)
+
+
+def json_value(text: str | bytes) -> Any:
+    """Return what a JSON text says.
+
+    Raises:
+        BadRequest: code `invalid_json`, it is none, or nested too deeply.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("The body is no valid JSON in UTF-8.", code="invalid_json") from error
+    if _is_deeper(value, _DEPTH):
+        raise BadRequest(f"The JSON is nested deeper than {_DEPTH} levels.", code="invalid_json")
+    return value
 
 
 def request_text() -> str:
@@ -83,6 +94,23 @@ class Blueprint(flask_smorest.Blueprint):
         made = schema() if isinstance(schema, type) else schema
         decorator: Callable[[Callable[P, R]], Callable[P, R]] = super().arguments(made, **options)
         return decorator
+
+    def json_or_form(self, schema: type[Schema], form: type[Schema]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+        """Read a JSON body by one schema, and a multipart form by another; the view gets what either makes of it."""
+
+        def decorate(view: Callable[..., R]) -> Callable[..., R]:
+            of_json = self.arguments(schema)(view)
+            of_form = self.arguments(form, location="files", unknown=RAISE)(view)
+
+            @wraps(of_json)
+            def chosen(*args: Any, **kwargs: Any) -> R:
+                return (of_form if request.mimetype == _FORM else of_json)(*args, **kwargs)
+
+            document = self.doc(requestBody={"content": {_FORM: {"schema": form}}})
+            documented: Callable[..., R] = document(chosen)
+            return documented
+
+        return decorate
 
 
 class ReferenceConverter(BaseConverter):

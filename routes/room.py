@@ -17,6 +17,7 @@ from routes.access import services
 
 ROOM_KEY = "orquestra-room"
 _PLACE = "orquestra.place"
+_GONE = "waitress.client_disconnected"
 _LOOK_SECONDS = 0.25
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,10 +30,12 @@ class Place:
     Attributes:
         deadline: of the answer that it waits for; None when it waits for something else.
         gone: tells whether its client has left, so that nobody needs the answer; None where it is made all the same.
+        part: what is for nobody else once the client has left, if that is only a part of the work.
     """
 
     deadline: Deadline | None = None
     gone: Callable[[], bool] | None = None
+    part: Deadline | None = None
 
 
 class Room:
@@ -75,10 +78,23 @@ class Room:
             place = Place(gone=gone)
             self._places.add(place)
             self._shown.inc()
-            if gone is not None and not self._watching:
-                self._watching = True
-                threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            self._see_to_watching(gone)
             return place
+
+    def watched_part(self, place: Place | None, gone: Callable[[], bool] | None, deadline: Deadline) -> Deadline:
+        """Return a deadline for the first part of an answer's work: this alone is cancelled when the client leaves."""
+        part = deadline.child()
+        if place is not None:
+            with self._lock:
+                place.gone, place.part = gone, part
+                self._see_to_watching(gone)
+        return part
+
+    def _see_to_watching(self, gone: Callable[[], bool] | None) -> None:
+        """Have a thread look at clients, if there is one to look at; the lock is held."""
+        if gone is not None and not self._watching:
+            self._watching = True
+            threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def leave(self, place: Place) -> None:
         """Give a place back; a second time does nothing."""
@@ -91,8 +107,9 @@ class Room:
         """Cancel the answers whose clients have left, for as long as somebody is here whose client may leave."""
         while watched := self._watched():
             for place in watched:
-                if place.gone is not None and place.deadline is not None and place.gone():
-                    place.deadline.cancel()
+                gone, deadline = place.gone, place.part or place.deadline
+                if gone is not None and deadline is not None and gone():
+                    deadline.cancel()
             time.sleep(_LOOK_SECONDS)
 
     def _watched(self) -> list[Place]:
@@ -176,6 +193,15 @@ def new_deadline() -> Deadline:
     return room().new_deadline(request.environ.get(_PLACE))
 
 
+def before_it_is_stored(deadline: Deadline) -> Deadline:
+    """Return a deadline for what comes before this request's message is stored: it is cancelled if the client leaves.
+
+    Args:
+        deadline: of the request's answer, which goes on without the client.
+    """
+    return room().watched_part(request.environ.get(_PLACE), request.environ.get(_GONE), deadline)
+
+
 def _always(*_: object, **__: object) -> bool:
     return True
 
@@ -194,7 +220,7 @@ def in_room(
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def counted(*args: P.args, **kwargs: P.kwargs) -> R:
-            gone = request.environ.get("waitress.client_disconnected") if watched else None
+            gone = request.environ.get(_GONE) if watched else None
             if gone is not None and gone():
                 raise cut_off()
             if when(*args, **kwargs):

@@ -229,6 +229,18 @@ class AssistantService:
             self._count(assistant)
         return assistant
 
+    def admit_manager(self, caller: Principal, assistant_id: str, *, counted: bool = True) -> Assistant:
+        """Return an assistant that one who may manage it talks to, and count the message as `admit` does.
+
+        Raises:
+            NotFound: it does not exist, or is somebody else's.
+            RateLimited: as `admit`.
+        """
+        assistant = self._ownership.assistant(caller, assistant_id)
+        if counted:
+            self._count(assistant)
+        return assistant
+
     def _changed(self, assistant_id: str, changes: Mapping[str, object]) -> Assistant:
         changed = self._assistants.update(assistant_id, changes, now())
         if changed is None:

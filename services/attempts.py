@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import replace
 
-from models.answers import AnswerEvent, Audience, Done, Stored
+from models.answers import AnswerEvent, Audience, Done, Stored, Written
 from models.assistants import Assistant
 from models.chats import Chat, ChatFailure, ChatOutcome, ChatStatus, Timings
 from models.clock import now
@@ -148,12 +148,13 @@ class Attempts:
         draft.queued_ms = ms_since(began)
         conversation = self._conversation(chat, deadline)
         if _is_handed_over(conversation):
-            outcome = ChatOutcome(ChatStatus.INACTIVE, active=False, timings=Timings(draft.queued_ms))
+            outcome = ChatOutcome(ChatStatus.INACTIVE, active=False, timings=_timings(chat, draft.queued_ms))
         else:
             merged = self._merged(chat, deadline)
             task = Task(assistant, chat, merged, conversation.memory_from, audience)
             yield from self._composer.compose(task, draft, deadline)
-            outcome = _answered(draft, began)
+            yield Written()
+            outcome = _answered(chat, draft, began)
             if _is_handed_over(self._conversation(chat, deadline)):
                 outcome = _suppressed(outcome)
         return self._commit(chat, attempt, outcome, deadline)
@@ -225,7 +226,7 @@ class Attempts:
             ChatStatus.FAILED,
             provider=draft.provider,
             model=draft.model,
-            timings=Timings(draft.queued_ms),
+            timings=_timings(chat, draft.queued_ms),
             error=ChatFailure(error.code, error.detail, at, partial=draft.text),
             delivery=settled(chat, ChatStatus.FAILED, at),
             tools=tuple(draft.tools),
@@ -260,8 +261,10 @@ def _is_handed_over(conversation: Conversation) -> bool:
     return not is_active(conversation.active, conversation.paused_until, now())
 
 
-def _answered(draft: Draft, began: float) -> ChatOutcome:
+def _answered(chat: Chat, draft: Draft, began: float) -> ChatOutcome:
     queued = draft.queued_ms or 0
+    made = _timings(chat, queued)
+    first_token_ms = queued + (draft.first_token_ms or 0)
     return ChatOutcome(
         ChatStatus.ANSWERED,
         response=draft.text,
@@ -270,13 +273,19 @@ def _answered(draft: Draft, began: float) -> ChatOutcome:
         provider=draft.provider,
         model=draft.model,
         response_id=draft.response_id,
-        timings=Timings(queued, draft.retrieval_ms, queued + (draft.first_token_ms or 0), total_ms=ms_since(began)),
+        timings=replace(made, retrieval_ms=draft.retrieval_ms, first_token_ms=first_token_ms, total_ms=ms_since(began)),
         answered_at=now(),
         tools=tuple(draft.tools),
         asked=draft.asked,
         route=draft.route,
         truncated=draft.truncated,
     )
+
+
+def _timings(chat: Chat, queued_ms: int | None) -> Timings:
+    """Return the timings of an attempt that has waited so long, with those of how its message was heard."""
+    heard = chat.timings
+    return Timings(queued_ms, decode_ms=heard.decode_ms, transcribe_ms=heard.transcribe_ms)
 
 
 def _suppressed(outcome: ChatOutcome) -> ChatOutcome:

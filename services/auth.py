@@ -69,7 +69,7 @@ class AuthService:
         self._tokens = tokens
         self._policy = policy
         self._hasher = hasher or ScryptHasher()
-        self._decoy = self._hasher.hash(secrets.token_urlsafe())
+        self._decoy = self._hasher.decoy()
 
     def register(self, name: str, email: str, password: str, by: Principal | None, address: str) -> User:
         """Create an account: the first one for whoever asks, as admin; later ones as the policy says.

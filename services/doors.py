@@ -110,7 +110,7 @@ class DoorService:
     def _alone(self, assistant: Assistant, message: DoorMessage) -> Inbound:
         if not message.text:
             raise Invalid("Send the message of the user that the tools were called for.", code="message_missing")
-        channel = Channel(_thread_of(message.message_id), THREAD)
+        channel = Channel(thread_of(message.message_id), THREAD)
         return _inbound(assistant, message, channel, message.text, replace(message.given, alone=True))
 
     def _going_on(self, assistant: Assistant, channel: Channel, message: DoorMessage) -> Given:
@@ -158,7 +158,7 @@ def new_thread() -> str:
     return secrets.token_hex(16)
 
 
-def _thread_of(message_id: str | None) -> str:
+def thread_of(message_id: str | None) -> str:
     """Return the name of a message's own thread: the same for every delivery of a message that has an id."""
     return new_thread() if message_id is None else hashlib.sha256(message_id.encode()).hexdigest()[:32]
 

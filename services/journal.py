@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from models.answers import Inbound
 from models.assistants import Assistant
 from models.callbacks import Delivery
-from models.chats import Burst, Chat, ChatStatus
+from models.chats import Burst, Chat, ChatStatus, Timings
 from models.clock import now
 from models.conversations import Conversation, is_active
 from models.errors import Conflict, Unauthenticated, Unavailable
@@ -45,22 +45,22 @@ class Journal:
         A message with a callback is leased to nobody: the lease's end says when its job counts as lost.
 
         Raises:
-            Conflict: code `message_id_reused`, the same message id came with another text before; or
+            Conflict: code `message_id_reused`, the same message id came with something else before; or
                 `conversation_erased`, and the message can be sent again.
             Unauthenticated: the assistant was deleted just now.
         """
         assistant = inbound.assistant
-        key = _dedupe_key(inbound)
+        key = dedupe_key(inbound)
         earlier = self._stored_before(inbound, key)
         if earlier is not None:
-            return _same_message(earlier, inbound), None
+            return same_message(earlier, inbound), None
         attempt = new_id()
         chat, first = self._store(inbound, attempt, key, end_of_lease)
         if chat is None:
             earlier = self.chats.find_by_dedupe_key(assistant.id, key)
             if earlier is None:
                 raise erased()
-            return _same_message(earlier, inbound), None
+            return same_message(earlier, inbound), None
         self.note(chat, inbound.text, chat.username, first=first)
         return chat, attempt
 
@@ -175,15 +175,15 @@ def _is_alone(inbound: Inbound) -> bool:
     return inbound.given is not None and inbound.given.alone and inbound.message_id is None
 
 
-def _new_chat(inbound: Inbound, conversation: Conversation, dedupe_key: str, chat_id: str) -> Chat:
-    at = now()
+def _new_chat(inbound: Inbound, conversation: Conversation, key: str, chat_id: str) -> Chat:
+    at, heard = now(), inbound.heard
     answering = inbound.active and is_active(conversation.active, conversation.paused_until, at)
     chat = Chat(
         id=chat_id,
         assistant_id=inbound.assistant.id,
         conversation_id=conversation.id,
         channel=inbound.channel,
-        dedupe_key=dedupe_key if inbound.message_id is not None else f"chat:{chat_id}",
+        dedupe_key=key if inbound.message_id is not None else f"chat:{chat_id}",
         status=ChatStatus.RECEIVED if answering else ChatStatus.INACTIVE,
         created_at=at,
         message=inbound.text or None,
@@ -195,6 +195,9 @@ def _new_chat(inbound: Inbound, conversation: Conversation, dedupe_key: str, cha
         metadata=inbound.metadata,
         given=inbound.given,
         request_digest=inbound.digest or None,
+        timings=Timings(decode_ms=heard.decode_ms, transcribe_ms=heard.transcribe_ms) if heard else Timings(),
+        heard=heard,
+        reply_audio=inbound.reply_audio,
     )
     return chat if answering else replace(chat, delivery=settled(chat, ChatStatus.INACTIVE, at))
 
@@ -219,18 +222,41 @@ def _burst(assistant: Assistant, newest: Chat | None) -> Burst | None:
     return Burst(began, min(at + pause, began + max(pause, min(_LONGEST_BURST, _MOST_PAUSES * pause))))
 
 
-def _dedupe_key(inbound: Inbound) -> str:
+def dedupe_key(inbound: Inbound) -> str:
     """Return what is equal for deliveries of the same message: message ids count within one channel only."""
     parts = (inbound.channel.message_service, inbound.channel.id, inbound.message_id or "")
     return "message:" + hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _same_message(chat: Chat, inbound: Inbound) -> Chat:
-    if (chat.message or "") != inbound.text:
-        raise Conflict(
-            "This message_id came with another text before. Give every message its own id.", code="message_id_reused"
-        )
+def same_message(chat: Chat, inbound: Inbound) -> Chat:
+    """Return a chat that has the dedupe key of a message, if it is the chat of this message.
+
+    What was heard is compared as sound: the same recording need not be transcribed to the same words twice.
+
+    Raises:
+        Conflict: code `message_id_reused`, another message has the same id.
+    """
+    if inbound.heard is not None:
+        check_recording(chat, inbound.heard.sha256)
+    elif chat.heard is not None or (chat.message or "") != inbound.text:
+        raise _reused()
     return chat
+
+
+def check_recording(chat: Chat, sha256: str) -> None:
+    """Check that a chat's message was heard in a recording with this digest.
+
+    Raises:
+        Conflict: code `message_id_reused`.
+    """
+    if chat.heard is None or chat.heard.sha256 != sha256:
+        raise _reused()
+
+
+def _reused() -> Conflict:
+    return Conflict(
+        "This message_id came with another message before. Give every message its own id.", code="message_id_reused"
+    )
 
 
 def erased() -> Conflict:

@@ -23,6 +23,9 @@ from services.responses import ResponseService
 from services.threads import ThreadService
 from services.tools.inspection import ToolInspection
 from services.viewer import ConversationViewer
+from services.voice.replies import SpokenReplies
+from services.voice.service import VoiceService
+from services.voice.slots import FairSlots
 
 
 @dataclass(frozen=True)
@@ -52,5 +55,8 @@ class Services:
     tool_imports: ToolImport
     evaluations: EvaluationService
     dead_letters: DeadLetterService
+    voice: VoiceService
+    replies: SpokenReplies
+    slots: FairSlots
     health: HealthService
     close: Callable[[], None]

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 from queues import Queues, open_queues
-from repositories.document_files import LocalDocumentFiles
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.request_notes import RedisRequestNotes
 from repositories.redis.sessions import RedisSessionRepository
-from repositories.s3_document_files import S3DocumentFiles
 from services.auth import AuthService
 from services.chats import ChatService
 from services.client_embeddings import ClientEmbeddings
@@ -23,7 +21,7 @@ from services.locating import PassageLocator
 from services.memory import MemoryService
 from services.ports import Probe
 from services.providers.jwt_tokens import JwtTokens
-from services.providers.openai_responses import OpenAIResponsesModel
+from services.providers.openai_names import RESPONSES
 from services.registry import Services
 from services.repetitions import Repetitions
 from services.responses import ResponseService
@@ -40,10 +38,12 @@ from wiring.accounts import auth_policy, jwt_secret
 from wiring.assistants import build_assistants
 from wiring.conversing import Conversing, build_conversing
 from wiring.evaluation import Evaluation, build_evaluation
+from wiring.files import Files, build_files
 from wiring.hosting import build_hosting, build_thread_registry
-from wiring.knowledge import Knowledge, build_files, build_knowledge
+from wiring.knowledge import Knowledge, build_knowledge
 from wiring.providers import build_embeddings_endpoint, build_models
 from wiring.tools import Tools, build_tools
+from wiring.voice import Speech, build_speech
 from wiring.work import start_work
 
 __all__ = ["build_services", "jwt_secret"]
@@ -61,9 +61,7 @@ def build_services(settings: Settings) -> Services:
     locator = PassageLocator(held.documents, held.passages)
     registry = build_thread_registry(settings, stores, queues)
     models, provider = build_models(settings, registry, locator), settings.effective_language_model
-    threads = ThreadService(
-        held.assistants, held.chats, registry, queues.jobs, OpenAIResponsesModel.provider, models.hosted
-    )
+    threads = ThreadService(held.assistants, held.chats, registry, queues.jobs, RESPONSES, models.hosted)
     memory = Memory(held.chats, held.documents, held.passages, knowledge.index, hosting.library)
     sources = ToolSources(Sealer(secret, SEALING_PURPOSE), tools.catalog)
     toolboxes = Toolboxes(tools.host, sources.resolve, knowledge.index)
@@ -71,12 +69,13 @@ def build_services(settings: Settings) -> Services:
     repetitions = Repetitions(held.chats, RedisRequestNotes(stores.redis))
     doors = DoorService(held.conversations, held.chats, repetitions)
     letters = DeadLetterService(held.dead_letters, queues.jobs)
-    conversing = build_conversing(settings, held, stores, composer, letters, queues.jobs)
+    conversing = build_conversing(settings, held, stores, composer, letters, queues)
     assistants = build_assistants(
         settings, held, files, knowledge, conversing, threads, hosting, models, sources, limiter
     )
     viewer = ConversationViewer(held.assistants, held.conversations, held.chats, conversing.news, threads)
     evaluation = build_evaluation(settings, held, conversing, viewer, models, queues.jobs)
+    speech = build_speech(settings, held)
     upkeep = start_work(settings, knowledge, hosting, conversing, evaluation, threads, letters, queues)
     return Services(
         auth=AuthService(
@@ -100,14 +99,15 @@ def build_services(settings: Settings) -> Services:
         evaluations=evaluation.service,
         tool_imports=ToolImport(assistants, sources, tools.catalog),
         dead_letters=letters,
+        voice=speech.service,
+        replies=speech.replies,
+        slots=speech.slots,
         health=HealthService(_probes(settings, stores, files, queues), provider, models.by_name[provider].model),
-        close=lambda: _close(upkeep, conversing, evaluation, queues, knowledge, tools, stores),
+        close=lambda: _close(upkeep, conversing, evaluation, queues, knowledge, tools, speech, stores),
     )
 
 
-def _probes(
-    settings: Settings, stores: Stores, files: LocalDocumentFiles | S3DocumentFiles, queues: Queues
-) -> dict[str, Probe]:
+def _probes(settings: Settings, stores: Stores, files: Files, queues: Queues) -> dict[str, Probe]:
     """Return what has to answer before this server is ready."""
     probes: dict[str, Probe] = {
         "store": stores.database,
@@ -127,6 +127,7 @@ def _close(  # noqa: PLR0913  each part has something to end
     queues: Queues,
     knowledge: Knowledge,
     tools: Tools,
+    speech: Speech,
     stores: Stores,
 ) -> None:
     """End the work in the background, then what it uses."""
@@ -136,6 +137,7 @@ def _close(  # noqa: PLR0913  each part has something to end
     conversing.answering.close()
     queues.close()
     tools.close()
+    speech.close()
     conversing.leases.close()
     conversing.events.close()
     evaluation.leases.close()

@@ -1,7 +1,5 @@
 """Assistants, with all that goes when one is deleted."""
 
-from repositories.document_files import LocalDocumentFiles
-from repositories.s3_document_files import S3DocumentFiles
 from services.api_keys import ApiKeys
 from services.assistants import AssistantBelongings, AssistantService
 from services.ports import RateLimiter
@@ -12,6 +10,7 @@ from settings import Settings
 from stores import Repositories
 from wiring.accounts import jwt_secret
 from wiring.conversing import Conversing
+from wiring.files import Files
 from wiring.hosting import Hosting
 from wiring.knowledge import Knowledge
 from wiring.providers import Models
@@ -20,7 +19,7 @@ from wiring.providers import Models
 def build_assistants(  # noqa: PLR0913  an assistant has something everywhere
     settings: Settings,
     held: Repositories,
-    files: LocalDocumentFiles | S3DocumentFiles,
+    files: Files,
     knowledge: Knowledge,
     conversing: Conversing,
     threads: ThreadService,

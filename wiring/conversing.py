@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from models.clock import now
+from queues import Queues
 from repositories.redis.destinations import RedisDestinations
 from repositories.redis.events import RedisEventBus
 from repositories.redis.locks import RedisLocks
+from routes.audio_links import AudioLinks
 from routes.webhooks import event_body
 from services.attempts import Attempts
 from services.callbacks import CallbackService, Courier
@@ -15,9 +17,9 @@ from services.dead_letters import DeadLetterService
 from services.journal import Journal
 from services.leases import LeaseKeeper
 from services.news import ConversationNews
-from services.nudges import Nudges
-from services.ports import JobQueue
+from services.nudges import ANSWER_CHAT, Nudges
 from services.providers.webhooks import StandardWebhookSender
+from services.voice.links import LinkSigner
 from services.webhook_secrets import WebhookSecrets
 from settings import Settings
 from stores import Repositories, Stores
@@ -41,21 +43,23 @@ def build_conversing(
     stores: Stores,
     composer: Composer,
     letters: DeadLetterService,
-    jobs: JobQueue,
+    queues: Queues,
 ) -> Conversing:
     """Wire answers and callbacks."""
     events = RedisEventBus(stores.redis)
     news = ConversationNews(events, held.assistants, held.conversations)
     journal = Journal(held.assistants, held.conversations, held.chats, RedisLocks(stores.redis), news)
-    leases, nudges = LeaseKeeper(), Nudges(jobs)
+    leases, nudges = LeaseKeeper(), Nudges(queues.jobs)
     attempts = Attempts(journal, composer, leases, nudges)
-    answering = ConversationService(journal, attempts, leases, nudges, settings.answer_deadline_seconds)
+    backlog = queues.backlog_of(ANSWER_CHAT)
+    answering = ConversationService(journal, attempts, leases, nudges, settings.answer_deadline_seconds, backlog)
     secrets = WebhookSecrets(jwt_secret(settings))
+    links = AudioLinks(LinkSigner(jwt_secret(settings)), settings.public_url.rstrip("/"))
     courier = Courier(
         StandardWebhookSender(settings.callback_networks),
         RedisDestinations(stores.redis),
         lambda assistant: secrets.signing(assistant, now()),
-        event_body,
+        lambda chat: event_body(chat, links),
     )
     callbacks = CallbackService(held.chats, held.assistants, nudges, courier, letters.bury)
     return Conversing(answering, callbacks, news, leases, events)

@@ -14,7 +14,7 @@ from services.evaluation.runs import RunService
 from services.evaluation.service import EvaluationService
 from services.leases import LeaseKeeper
 from services.ports import JobQueue
-from services.providers.openai_chat import OpenAIChatModel
+from services.providers.openai_names import CHAT
 from services.viewer import ConversationViewer
 from settings import Settings
 from stores import Repositories
@@ -44,7 +44,7 @@ def build_evaluation(
     jobs: JobQueue,
 ) -> Evaluation:
     """Wire evaluation. What judges and writes questions has to follow instructions, as a chat model does."""
-    writer = models.by_name.get(OpenAIChatModel.provider)
+    writer = models.by_name.get(CHAT)
     judge, leases = Judge(writer), LeaseKeeper()
     asker = Asker(conversing.answering, viewer, held.conversations)
     runner = Runner(held.assistants, held.runs, asker, judge, leases)

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 from queues import Queues
-from repositories.document_files import LocalDocumentFiles
 from repositories.redis.appointments import RedisAppointments
 from repositories.redis.hosted_files import RedisFileRegistry
 from repositories.redis.limits import RedisRateLimiter
 from repositories.redis.locks import RedisLocks
 from repositories.redis.threads import RedisThreads
-from repositories.s3_document_files import S3DocumentFiles
 from services.hosting.documents import HostedDocuments
 from services.hosting.library import HostedLibrary, HostingRule, HostingStores
 from services.hosting.night import HostingNight
@@ -18,13 +16,12 @@ from services.hosting.service import HostingService
 from services.hosting.sync import HostingSync
 from services.hosting.uploads import HostedUploads
 from services.ownership import Ownership
-from services.providers.openai_chat import build_client
-from services.providers.openai_files import OpenAIFiles
-from services.providers.openai_responses import OpenAIResponsesModel
+from services.providers.openai_names import RESPONSES
 from settings import Settings
 from stores import Repositories, Stores
+from wiring.files import Files
+from wiring.providers import build_hosted_files
 
-_CONNECTIONS = 8
 _LINGER = 300.0
 _MARGIN = 30.0
 """How many seconds longer than answers may last a provider keeps what is no longer current: clocks differ."""
@@ -49,20 +46,20 @@ def build_hosting(
     settings: Settings,
     held: Repositories,
     stores: Stores,
-    files: LocalDocumentFiles | S3DocumentFiles,
+    files: Files,
     queues: Queues,
 ) -> Hosting:
     """Wire the documents that a provider holds."""
     registry = RedisFileRegistry(stores.files_redis)
     nudges = HostingNudges(queues.jobs, RedisAppointments(stores.redis))
     grace = settings.answer_deadline_seconds + _MARGIN
-    rule = HostingRule((OpenAIResponsesModel.provider,), settings.effective_language_model, grace, _LINGER)
+    rule = HostingRule((RESPONSES,), settings.effective_language_model, grace, _LINGER)
     library, ownership = HostedLibrary(registry, held.documents, nudges), Ownership(held.assistants)
-    if not (settings.openai_api_key or settings.openai_base_url):
+    hosted = build_hosted_files(settings)
+    if hosted is None:
         return Hosting(library, HostingService(ownership, None, rule, nudges))
-    client = build_client(settings.openai_api_key, settings.openai_base_url, connections=_CONNECTIONS)
     locks, limiter = RedisLocks(stores.redis), RedisRateLimiter(stores.redis)
-    places = HostingStores(OpenAIFiles(client), registry, held.assistants, held.documents, files, locks)
+    places = HostingStores(hosted, registry, held.assistants, held.documents, files, locks)
     uploads = HostedUploads(places, nudges)
     return Hosting(
         library,

@@ -1,15 +1,9 @@
-"""What makes documents answerable, and where their files lie."""
+"""What makes documents answerable."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from models.errors import Unavailable
-from repositories.document_files import LocalDocumentFiles
 from repositories.redis.locks import RedisLocks
-from repositories.s3_client import build_s3_client
-from repositories.s3_document_files import S3DocumentFiles
 from services.documents import DocumentService
 from services.embedding import EmbeddingService, EmbeddingStores
 from services.hosting.documents import HostedDocuments
@@ -23,9 +17,8 @@ from services.ports import JobQueue
 from services.shelf import Library, Shelf
 from settings import Settings
 from stores import Repositories
+from wiring.files import Files
 from wiring.providers import build_embedder
-
-logger = logging.getLogger("orquestra")
 
 _WAITING_SHARE = 4
 """One thread in so many may wait for the outcome of an upload; the others go on answering."""
@@ -46,7 +39,7 @@ class Knowledge:
 def build_knowledge(  # noqa: PLR0913  what it wires is opened elsewhere
     settings: Settings,
     held: Repositories,
-    files: LocalDocumentFiles | S3DocumentFiles,
+    files: Files,
     locks: RedisLocks,
     jobs: JobQueue,
     backlog: Callable[[], int],
@@ -68,30 +61,3 @@ def build_knowledge(  # noqa: PLR0913  what it wires is opened elsewhere
     waiting = max(1, settings.threads // _WAITING_SHARE)
     documents = DocumentService(shelf, indexing, parser, settings.max_upload_mb * 2**20, most_waiting=waiting)
     return Knowledge(index, documents, indexing, embedding, shelf, leases)
-
-
-def build_files(settings: Settings) -> LocalDocumentFiles | S3DocumentFiles:
-    """Return where documents' files lie.
-
-    Raises:
-        Unavailable: code `storage_refused`, there is no such bucket or the keys are wrong.
-    """
-    scheme, separator, place = settings.documents_url.partition("://")
-    if not separator:
-        return LocalDocumentFiles(Path(scheme))
-    bucket, _, prefix = place.partition("/")
-    client = build_s3_client(
-        region=settings.aws_default_region,
-        access_key_id=settings.aws_access_key_id,
-        secret_access_key=settings.aws_secret_access_key,
-        endpoint_url=settings.aws_endpoint_url,
-        connections=settings.threads,
-    )
-    files = S3DocumentFiles(client, bucket, prefix.strip("/"))
-    try:
-        files.ping()
-    except Unavailable as fault:
-        if fault.code == "storage_refused":  # no bucket of that name, or wrong keys: waiting will not mend it
-            raise
-        logger.warning("the document store does not answer yet", extra={"code": fault.code})
-    return files

@@ -7,10 +7,18 @@ from typing import Any
 
 from services.ports import AudioDecoder, SpeechSynthesizer, Transcriber
 from services.voice.hearing import Hearing
+from services.voice.links import LinkSigner
 from services.voice.on_use import OnUse
+from services.voice.recorded import RecordedMessages
+from services.voice.replies import OggEncoder, SpokenReplies
+from services.voice.service import VoiceService
+from services.voice.slots import FairSlots
+from services.voice.speaking import Speaker
 from settings import Settings
+from stores import Repositories
+from wiring.accounts import jwt_secret
 
-_PROVIDERS = "services.providers"
+_PROVIDERS = {"aws": "wiring.aws_speech", "openai": "wiring.openai_api", "offline": "wiring.offline_speech"}
 
 
 @dataclass(frozen=True)
@@ -21,12 +29,13 @@ class Speech:
         close: ends the processes that were started for it.
     """
 
-    hearing: Hearing
-    synthesizer: OnUse[SpeechSynthesizer]
+    service: VoiceService
+    replies: SpokenReplies
+    slots: FairSlots
     close: Callable[[], None]
 
 
-def build_speech(settings: Settings) -> Speech:
+def build_speech(settings: Settings, held: Repositories) -> Speech:
     """Wire what hears and speaks; nothing is loaded or connected to before it is used."""
     decoder: OnUse[AudioDecoder] = OnUse(lambda: _decoder(settings))
     transcriber: OnUse[Transcriber] = OnUse(lambda: _transcriber(settings))
@@ -36,51 +45,30 @@ def build_speech(settings: Settings) -> Speech:
         transcriber.close()
         synthesizer.close()
 
-    return Speech(Hearing(decoder, transcriber), synthesizer, close)
+    hearing, slots = Hearing(decoder, transcriber), FairSlots(settings.synthesis_calls)
+    speaker = Speaker(synthesizer, slots, settings.speech_voice or None)
+    service = VoiceService(hearing, RecordedMessages(held.chats, hearing), speaker, synthesizer)
+    ogg: OnUse[OggEncoder] = OnUse(lambda: importlib.import_module("services.voice.opus").ogg_opus)
+    signer = LinkSigner(jwt_secret(settings))
+    replies = SpokenReplies(held.chats, held.assistants, signer, speaker, synthesizer, ogg)
+    return Speech(service, replies, slots, close)
 
 
 def _decoder(settings: Settings) -> AudioDecoder:
-    made: AudioDecoder = _class("services.voice.decoding", "PyAvDecoder")(settings.max_audio_seconds)
+    made: AudioDecoder = importlib.import_module("services.voice.decoding").PyAvDecoder(settings.max_audio_seconds)
     return made
 
 
 def _transcriber(settings: Settings) -> Transcriber:
-    made: Transcriber = {"aws": _aws_transcriber, "openai": _openai_transcriber, "offline": _offline_transcriber}[
-        settings.effective_transcriber
-    ](settings)
+    made: Transcriber = _provider(settings.effective_transcriber).build_transcriber(settings)
     return made
 
 
 def _synthesizer(settings: Settings) -> SpeechSynthesizer:
-    made: SpeechSynthesizer = {"aws": _polly, "openai": _openai_speech, "offline": _offline_speech}[
-        settings.effective_speech
-    ](settings)
+    made: SpeechSynthesizer = _provider(settings.effective_speech).build_synthesizer(settings)
     return made
 
 
-def _aws_transcriber(settings: Settings) -> Any:
-    raise NotImplementedError
-
-
-def _polly(settings: Settings) -> Any:
-    raise NotImplementedError
-
-
-def _openai_transcriber(settings: Settings) -> Any:
-    raise NotImplementedError
-
-
-def _openai_speech(settings: Settings) -> Any:
-    raise NotImplementedError
-
-
-def _offline_transcriber(settings: Settings) -> Any:
-    raise NotImplementedError
-
-
-def _offline_speech(settings: Settings) -> Any:
-    raise NotImplementedError
-
-
-def _class(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)
+def _provider(name: str) -> Any:
+    """Return the module that wires a provider."""
+    return importlib.import_module(_PROVIDERS[name])

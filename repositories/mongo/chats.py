@@ -180,6 +180,11 @@ class MongoChatRepository:
         """Store what a user thinks of the answer; tell whether the chat was there."""
         return self._chats.update(by_id(chat_id), {"feedback": feedback})
 
+    def note_speech(self, chat_id: str, first_sentence_ms: int, first_audio_ms: int) -> bool:
+        """Set these two of the chat's timings, unless its answer has them already; tell whether they were set."""
+        changes = {"timings.first_sentence_ms": first_sentence_ms, "timings.first_audio_ms": first_audio_ms}
+        return self._chats.update(by_id(chat_id) | {"timings.first_audio_ms": None}, changes)
+
     def delete_of_conversation(self, conversation_id: str) -> None:
         """Delete every chat of a conversation."""
         self._chats.delete_all({"conversation_id": conversation_id})

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from routes.schemas.base import Text, Timestamp, is_object_id, not_blank
+from routes.schemas.base import Text, Timestamp, is_language, is_object_id, not_blank
 from routes.schemas.routing import RoutingSchema
 from routes.schemas.tools import ToolSourceSchema, have_unique_names
 from services.callback_urls import check_host_rule
@@ -43,12 +43,7 @@ class AssistantChangesSchema(Schema):
     temperature = fields.Float(allow_none=True, validate=validate.Range(0, 2))
     max_output_tokens = fields.Integer(allow_none=True, strict=True, validate=validate.Range(1, 1_000_000))
     history_turns = fields.Integer(strict=True, validate=validate.Range(0, 200))
-    language = Text(
-        allow_none=True,
-        validate=validate.Regexp(
-            r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*(?![\s\S])", error="Must be a BCP 47 tag such as pt-BR."
-        ),
-    )
+    language = Text(allow_none=True, validate=is_language)
     messages_per_minute = fields.Integer(allow_none=True, strict=True, validate=validate.Range(0, 1_000_000))
     debounce_seconds = fields.Float(validate=validate.Range(0, 30))
     callback_hosts = fields.List(Text(validate=_is_host_rule), validate=validate.Length(max=_MOST_HOSTS))

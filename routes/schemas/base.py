@@ -16,6 +16,9 @@ LONGEST_MESSAGE = 200_000
 
 # `(?![\s\S])` is the end of the text in Python and in JavaScript alike, which `$` and `\Z` are not.
 is_object_id = validate.Regexp(r"^[0-9a-f]{24}(?![\s\S])", error="Must be 24 hexadecimal digits.")
+is_language = validate.Regexp(
+    r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*(?![\s\S])", error="Must be a BCP 47 tag such as pt-BR."
+)
 
 
 def not_blank(text: str) -> None:

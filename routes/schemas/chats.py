@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates_schema
 
 from models.answers import Audience, Inbound
 from models.assistants import Assistant
@@ -21,6 +21,26 @@ _METADATA_BYTES = 8_000
 _EARLIEST, _LATEST = datetime(2000, 1, 1), datetime(9000, 1, 1)
 
 
+def is_metadata(value: dict[str, Any]) -> None:
+    """Keep metadata small, since it is stored with every chat, and such that it can be given back."""
+    try:
+        fits = fits_metadata(value)
+    except ValueError:
+        raise ValidationError("Must be JSON without NaN and without unpaired surrogates.") from None
+    if not fits:
+        raise ValidationError(f"At most {_METADATA_ITEMS} entries and {_METADATA_BYTES} bytes of JSON.")
+
+
+def fits_metadata(value: dict[str, Any]) -> bool:
+    """Tell whether metadata is small enough to be stored with every chat.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    return len(value) <= _METADATA_ITEMS and size <= _METADATA_BYTES
+
+
 class ChannelMessageSchema(Schema):
     """A person's message, as a channel delivers it. `id` and `message_service` name the channel."""
 
@@ -32,33 +52,14 @@ class ChannelMessageSchema(Schema):
     message_id = Text(load_default=None, allow_none=True, validate=validate.Length(1, 256))
     stream = fields.Boolean(load_default=False)
     callback_url = Text(load_default=None, allow_none=True, validate=validate.Length(1, 2048))
-    metadata = fields.Dict(keys=fields.String(), load_default=dict)
-
-    @validates("metadata")
-    def check_metadata(self, value: dict[str, Any], **_: Any) -> None:
-        """Keep metadata small, since it is stored with every chat, and such that it can be given back."""
-        try:
-            fits = fits_metadata(value)
-        except ValueError:
-            raise ValidationError("Must be JSON without NaN and without unpaired surrogates.") from None
-        if not fits:
-            raise ValidationError(f"At most {_METADATA_ITEMS} entries and {_METADATA_BYTES} bytes of JSON.")
+    metadata = fields.Dict(keys=fields.String(), load_default=dict, validate=is_metadata)
+    reply_audio = fields.Boolean(load_default=False)
 
     @validates_schema
     def check_callback(self, data: dict[str, Any], **_: Any) -> None:
         """Refuse a message whose sender both waits and does not."""
         if data["callback_url"] is not None and data["stream"]:
             raise ValidationError("Send either callback_url or stream, not both.", "callback_url")
-
-
-def fits_metadata(value: dict[str, Any]) -> bool:
-    """Tell whether metadata is small enough to be stored with every chat.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-    return len(value) <= _METADATA_ITEMS and size <= _METADATA_BYTES
 
 
 def inbound(
@@ -84,6 +85,7 @@ def inbound(
         callback_url=data["callback_url"],
         metadata=data["metadata"],
         audience=Audience.EVENTS if streamed else Audience.NOBODY,
+        reply_audio=data["reply_audio"],
     )
 
 
@@ -177,6 +179,14 @@ class TimingsSchema(Schema):
     first_audio_ms = fields.Integer(allow_none=True)
 
 
+class HeardSchema(Schema):
+    """How a message was heard."""
+
+    transcriber = fields.String()
+    language = fields.String(allow_none=True)
+    seconds = fields.Float()
+
+
 class ChatFailureSchema(Schema):
     """Why there is no answer; `partial` is what the model had said before its stream broke."""
 
@@ -245,7 +255,10 @@ class ToolCallSchema(Schema):
 
 
 class ChatSchema(Schema):
-    """A message and its answer, as its managers see it."""
+    """A message and its answer, as its managers see it.
+
+    `audio_url` is where the answer to a message with `reply_audio` can be heard, for a day.
+    """
 
     _id = fields.String(attribute="id")
     channel = fields.Nested(ChannelSchema)
@@ -258,6 +271,7 @@ class ChatSchema(Schema):
     response = fields.String(allow_none=True)
     status = fields.Enum(ChatStatus, by_value=True)
     message_id = fields.String(allow_none=True)
+    heard = fields.Nested(HeardSchema, allow_none=True)
     citations = fields.List(fields.Nested(CitationSchema))
     provider = fields.String(allow_none=True)
     model = fields.String(allow_none=True)
@@ -272,6 +286,7 @@ class ChatSchema(Schema):
     merged_into = fields.String(allow_none=True)
     callback = fields.Nested(CallbackSchema, attribute="delivery", allow_none=True)
     metadata = fields.Dict()
+    audio_url = fields.String(allow_none=True, dump_default=None)
     createdAt = Timestamp(attribute="created_at")
 
 

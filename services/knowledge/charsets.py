@@ -7,8 +7,6 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from bs4.dammit import EncodingDetector
-
 from models.errors import Invalid
 
 _BOMS = (
@@ -39,8 +37,6 @@ _FREQUENT = {
     "koi8_r": _CYRILLIC,
 }
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_CHARSETS = re.compile(r"(?:utf|cp|iso8859|gb|hz|big5|shift_jis|euc_|koi8|mac-|tis-620)")
-_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "cp1252", "ascii": "cp1252"}  # as browsers read them
 _BLANK = re.compile(r"[\s\ufeff\u200b\u2060]*")
 _UNREADABLE = "The file is not readable text. Save it as UTF-8 text, or upload it in its own format."
 
@@ -80,17 +76,6 @@ def _guesses(content: bytes, declared: str | None) -> Iterator[tuple[str, str]]:
     if _looks_chinese(content):
         yield "gb18030", "strict"
     yield "cp1252", "strict"
-
-
-def declared_charset(content: bytes) -> str | None:
-    """Return the charset that an HTML file names in its first kilobytes, if it is one to trust."""
-    name = EncodingDetector.find_declared_encoding(content[:4096], is_html=True)
-    try:
-        charset = codecs.lookup(name or "").name
-    except (LookupError, ValueError):
-        return None
-    charset = _WIDER.get(charset, charset)
-    return charset if _CHARSETS.match(charset) and not charset.startswith(("utf-16", "utf-32", "utf-7")) else None
 
 
 def is_blank(text: str) -> bool:

@@ -6,13 +6,16 @@ words without accents are too little for n-grams alone. The model takes 0.8 s to
 at all for a text in which function words leave no doubt.
 """
 
+import importlib
 import re
 import threading
 import unicodedata
 from functools import cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
 
 LANGUAGES = "en pt es fr de it nl ca ro sv da no fi pl cs sk hu hr tr id vi ru uk bg el ar he fa hi th zh ja ko".split()
 """Two-letter codes that `detect` can answer."""
@@ -152,13 +155,14 @@ def _votes(words: list[str]) -> dict[str, float]:
     return votes
 
 
-def _identifier() -> LanguageIdentifier:
+def _identifier() -> "LanguageIdentifier":
     with _loading:  # `cache` alone lets every thread of the first moment load it: 20 of them took 14 s and 1.2 GB
         return _loaded()
 
 
 @cache
-def _loaded() -> LanguageIdentifier:
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+def _loaded() -> "LanguageIdentifier":
+    langid = importlib.import_module("py3langid.langid")  # with numpy, which reads the model
+    identifier: LanguageIdentifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     identifier.set_languages(set(LANGUAGES) & set(identifier.labels))
     return identifier

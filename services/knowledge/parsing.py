@@ -1,6 +1,6 @@
 """Read documents: refuse at once what is visibly wrong, read the rest in child processes with limits.
 
-Short text files are read on the spot: they cannot do harm, and a child process takes most of a second to start.
+Short text files are read on the spot: they cannot do harm, and a child takes a fifth of a second and more to start.
 """
 
 import threading

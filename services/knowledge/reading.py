@@ -16,9 +16,10 @@ import msgspec
 
 from models.documents import ParsedText
 from models.errors import Invalid
-from services.knowledge.charsets import declared_charset, decode, without_controls
+from services.knowledge.charsets import decode, without_controls
 from services.knowledge.child_process import Answer
 from services.knowledge.csv_text import csv_as_markdown
+from services.knowledge.declared_charset import declared_charset
 from services.knowledge.html_text import html_as_markdown
 from services.knowledge.indexable_text import indexable
 from services.knowledge.json_text import json_as_markdown

@@ -213,6 +213,9 @@ class ChatRepository(Protocol):
     def set_feedback(self, chat_id: str, feedback: Feedback) -> bool:
         """Store what a user thinks of the answer; tell whether the chat was there."""
 
+    def note_speech(self, chat_id: str, first_sentence_ms: int, first_audio_ms: int) -> bool:
+        """Set these two of the chat's timings, unless its answer has them already; tell whether they were set."""
+
     def delete_of_conversation(self, conversation_id: str) -> None:
         """Delete every chat of a conversation."""
 

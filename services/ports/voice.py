@@ -55,7 +55,7 @@ class SpeechSynthesizer(Protocol):
         or cancelling the deadline stops the work.
 
         Raises:
-            Invalid: code `voice_unknown`, there is no such voice, or it does not speak the language.
+            Invalid: code `voice_unknown`, there is no such voice, or none for the language.
             ProviderFailed: after bounded retries of what may pass; none once there was sound.
             DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
         """

@@ -21,6 +21,7 @@ from services.providers.http_sockets import Call, make_cuttable
 from services.providers.openai_chat_dialect import Dialect, cannot_call
 from services.providers.openai_chat_events import ChatEvents
 from services.providers.openai_chat_input import messages_of, options_of, tools_of
+from services.providers.openai_names import CHAT
 from services.providers.openai_sending import Sender
 
 _PLACEHOLDER_KEY = "no-key-needed"
@@ -54,7 +55,7 @@ class OpenAIChatModel:
         model: used when the request names none.
     """
 
-    provider = "openai_chat"
+    provider = CHAT
     hosts_memory = False
     calls_tools = True
 

@@ -20,6 +20,7 @@ from services.prompting import system_text
 from services.providers.http_calls import Endpoint, expect_stream, opened, read_on, sse_events
 from services.providers.http_sockets import Call
 from services.providers.openai_findings import Findings
+from services.providers.openai_names import RESPONSES
 from services.providers.openai_response_events import (
     CONTENT_FILTER,
     ConversationRefused,
@@ -56,7 +57,7 @@ class OpenAIResponsesModel:
         locator: makes our citations of the provider's.
     """
 
-    provider = "openai"
+    provider = RESPONSES
     hosts_memory = True
     calls_tools = True
 

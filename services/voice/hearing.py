@@ -6,6 +6,7 @@ from hashlib import sha256
 from models.deadline import Deadline
 from models.errors import Invalid
 from models.voice import Heard, Upload
+from services.characters import whole
 from services.drafts import ms_since
 from services.ports import AudioDecoder, Transcriber
 from services.voice.on_use import OnUse
@@ -34,7 +35,7 @@ class Hearing:
         decode_ms, began = ms_since(began), time.monotonic()
         transcriber = self._transcriber()
         transcript = transcriber.transcribe(recording, language, deadline)
-        text = transcript.text.strip()
+        text = whole(transcript.text).replace("\0", " ").strip()  # as every store can hold it
         if not text:
             raise Invalid("Nobody speaks in this recording. Say it again.", code="no_speech")
         digest = sha256(upload.content).hexdigest()

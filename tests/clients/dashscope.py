@@ -4,10 +4,13 @@
 Without them the tests are skipped.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,24 +49,46 @@ class Answered:
         return self.items[-1]
 
 
-@dataclass(frozen=True)
 class Sdk:
-    """One version of the SDK."""
+    """One version of the SDK, in a process of its own, which makes all the calls: loading it takes most of a second."""
 
-    version: str
+    def __init__(self, version: str, process: "subprocess.Popen[str]", errors: Path) -> None:
+        self.version = version
+        self._process = process
+        self._errors = errors
 
     def call(self, base_url: str, *calls: dict[str, Any]) -> list[Answered]:
-        """Make calls of `Application.call` with these arguments, one after the other in one process."""
-        python = _FOLDER / self.version / "bin" / "python"
-        if not python.is_file():
-            missing("dashscope is not installed: run `.venv/bin/python -m tests.clients.dashscope`")
-        # -P, because this file, which lies beside the script, has the SDK's name
-        done = subprocess.run(
-            [str(python), "-P", str(_SCRIPT)], input=json.dumps({"base_url": base_url, "calls": calls}).encode(),
-            capture_output=True, timeout=_SECONDS, env={"PATH": os.defpath, "HOME": str(_FOLDER)},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr.decode()[-4000:]
-        return [Answered(**one) for one in json.loads(done.stdout)]
+        """Make calls of `Application.call` with these arguments, one after the other."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        given_up = threading.Timer(_SECONDS, self._process.kill)
+        given_up.start()
+        try:
+            self._process.stdin.write(json.dumps({"base_url": base_url, "calls": calls}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        finally:
+            given_up.cancel()
+        assert line, self._errors.read_text()[-4000:]
+        return [Answered(**one) for one in json.loads(line)]
+
+
+@contextlib.contextmanager
+def opened(version: str, folder: Path) -> Iterator[Sdk]:
+    """Run a version of the SDK; `folder` keeps what it writes to standard error."""
+    python = _FOLDER / version / "bin" / "python"
+    if not python.is_file():
+        missing("dashscope is not installed: run `.venv/bin/python -m tests.clients.dashscope`")
+    # -P, because this file, which lies beside the script, has the SDK's name
+    command = [str(python), "-P", str(_SCRIPT)]
+    variables = {"PATH": os.defpath, "HOME": str(_FOLDER)}
+    errors = folder / "errors"
+    with (
+        errors.open("w") as log,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=variables
+        ) as process,
+    ):
+        yield Sdk(version, process, errors)
 
 
 def install() -> None:

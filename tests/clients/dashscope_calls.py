@@ -1,4 +1,4 @@
-"""Run in an environment that has `dashscope`: make the calls that come in on stdin, write what they gave to stdout."""
+"""Run in an environment that has `dashscope`: make the calls of each line of stdin, say on stdout what they gave."""
 
 import json
 import sys
@@ -32,6 +32,7 @@ def answered(call: dict[str, Any]) -> dict[str, Any]:
     return {"items": items, "raised": ""}
 
 
-asked = json.load(sys.stdin)
-dashscope.base_http_api_url = asked["base_url"]
-json.dump([answered(call) for call in asked["calls"]], sys.stdout)
+for line in sys.stdin:
+    asked = json.loads(line)
+    dashscope.base_http_api_url = asked["base_url"]
+    print(json.dumps([answered(call) for call in asked["calls"]]), flush=True)  # noqa: T201

@@ -11,11 +11,13 @@ from models.assistants import Assistant
 from models.callbacks import Delivery
 from models.chats import Chat
 from models.clock import now
+from routes.audio_links import AudioLinks
 from routes.webhooks import event_body
 from services.callbacks import RESEND_CALLBACK, CallbackService, Courier
 from services.nudges import ANSWER_CHAT, SEND_CALLBACK, Nudges
 from services.providers.scripted import ScriptedModel
 from services.providers.webhooks import StandardWebhookSender
+from services.voice.links import LinkSigner
 from services.webhook_secrets import WebhookSecrets
 from stores import Repositories
 from tests.contract.engine import Asked, Engine
@@ -23,6 +25,7 @@ from tests.contract.stores import Stores, make_assistant
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 SECRETS = WebhookSecrets("the server's own secret")
+LINKS = AudioLinks(LinkSigner("the server's own secret"))
 
 
 @dataclass
@@ -53,7 +56,7 @@ def callback_service(
     def secrets(assistant: Assistant) -> Sequence[str]:
         return SECRETS.signing(assistant, now())
 
-    courier = Courier(StandardWebhookSender(networks), destinations, secrets, event_body)
+    courier = Courier(StandardWebhookSender(networks), destinations, secrets, lambda chat: event_body(chat, LINKS))
     return CallbackService(stores.chats, stores.assistants, Nudges(jobs), courier, stores.dead_letters.add)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.answers import AnswerEvent, Done, ModelRequest, Replaying, Stored, TextDelta, Usage
+from models.answers import AnswerEvent, Done, ModelRequest, Replaying, Stored, TextDelta, Usage, Written
 from models.chats import ChatStatus, Tokens
 from models.clock import now
 from models.conversations import Channel
@@ -178,7 +178,7 @@ def test_a_delivery_that_comes_later_is_shown_the_whole_answer_as_a_replay(store
         chat = engine.chats()[0]
         stored, *made = first.result(5)
         assert isinstance(stored, Stored) and stored.chat.id == chat.id
-        assert made == [TextDelta("one"), TextDelta(" answer"), Done(chat)]
+        assert made == [TextDelta("one"), TextDelta(" answer"), Written(), Done(chat)]
         assert second.result(5) == [Replaying(), Stored(chat), TextDelta("one answer"), Done(chat, replayed=True)]
 
 

@@ -13,7 +13,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from models.callbacks import Delivery
-from models.chats import Chat, ChatOutcome, ChatStatus, Tokens
+from models.chats import Chat, ChatOutcome, ChatStatus, Timings, Tokens
 from models.conversations import Channel
 from models.ids import new_id
 from repositories.mongo.database import MongoDatabase
@@ -157,6 +157,13 @@ def goes_on(stores: Stores) -> None:
     assert stores.chats.finish(DEAD, "me", ChatOutcome(ChatStatus.ANSWERED, delivery=Delivery("u", next_at=NOW)))
     assert [chat.id for chat in stores.chats.undelivered(NOW, 9)] == [DEAD]
     assert stores.chats.newest_of_request(ASSISTANT, "digest") is None
+    assert stores.chats.note_speech(ANSWERED, 1, 2)
+    spoken = chat_of(stores, ANSWERED)
+    assert (spoken.timings, spoken.heard, spoken.reply_audio) == (
+        Timings(first_sentence_ms=1, first_audio_ms=2),
+        None,
+        False,
+    )
     letter, run = make_letter(), make_run()
     stores.dead_letters.add(letter)
     stores.runs.add(run, make_results(run))

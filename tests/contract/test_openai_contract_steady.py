@@ -17,13 +17,16 @@ from models.deadline import Deadline
 from models.hosting import HostedFile, HostedSearch
 from models.threads import Leftover, LeftoverKind
 from models.tools import ToolCall, ToolResult, ToolSpec
+from models.voice import Codec, Manner, Recording, Upload
 from repositories.redis.threads import RedisThreads
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
 from services.providers.openai_erasing import OpenAIEraser
 from services.providers.openai_files import OpenAIFiles
 from services.providers.openai_responses import OpenAIResponsesModel
+from services.providers.openai_speech import OpenAISpeech
 from services.providers.openai_threads import OpenAIThreads
+from services.providers.openai_transcription import OpenAITranscriber
 from tests.contract.hosted import KEY, Dialogue, Places
 from tests.emulators.openai_wire import DONE, Recorded, Reply, chunk, document, event, stream, wire
 from tests.emulators.response_wire import answer, begun, called, conversation, ended
@@ -192,6 +195,26 @@ def test_vectors(checker: SteadyServer) -> None:
     _check(checker, requests, "POST /v1/embeddings")
 
 
+@pytest.mark.parametrize("codec", list(Codec))
+def test_speech(checker: SteadyServer, codec: Codec) -> None:
+    reply = [b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 2\r\n\r\nab"]
+    manner = Manner("pt-BR", "alloy")
+    requests = _sent(
+        lambda client: list(OpenAISpeech(client, "m").synthesize("Olá.", manner, codec, Deadline(5))), reply
+    )
+    _check(checker, requests, "POST /v1/audio/speech")
+
+
+@pytest.mark.parametrize("language", [None, "pt-BR"])
+def test_a_transcription(checker: SteadyServer, language: str | None) -> None:
+    recording = Recording(bytes(3_200), Upload(b"fLaC and so on"))
+    requests = _sent(
+        lambda client: OpenAITranscriber(client, "m").transcribe(recording, language, Deadline(5)),
+        document(200, {"text": "Olá."}),
+    )
+    _check(checker, requests, "POST /v1/audio/transcriptions")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -227,6 +250,8 @@ _WRONG: list[tuple[str, str, Any]] = [
     ("POST", "/v1/vector_stores/vs_1/files", {"file_id": "file-1", "attributes": {"number": [1]}}),
     ("GET", "/v1/vector_stores/vs_1/files?limit=many", None),
     ("POST", "/v1/embeddings", {"model": "m", "input": {"text": 1}}),
+    ("POST", "/v1/audio/speech", {"model": "m", "input": "a"}),
+    ("POST", "/v1/audio/speech", {"model": "m", "input": "a", "voice": "alloy", "response_format": "midi"}),
     ("POST", "/v1/chat/completions", {"model": "m", "messages": "nope"}),
     ("POST", "/v1/chat/completions", {"model": "m", "messages": [], "tools": [{"type": "function"}]}),
     ("POST", "/v1/chat/completions", {"model": "m", "messages": [], "tool_choice": {"type": "function"}}),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.running import RunningServer, running_server
+from tests.clients.dashscope import VERSIONS, Sdk, opened
 from tests.contract.document_stores import PREFIX, make_bucket
 from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.e2e.openai_clients import Door, door
@@ -118,3 +119,10 @@ def assistant(served: Door, upstream: WireServer) -> dict[str, Any]:
     upstream.requests.clear()
     upstream.gone.clear()
     return served.api.new_assistant()
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def sdk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdk]:
+    """Give each version of DashScope's SDK."""
+    with opened(request.param, tmp_path_factory.mktemp("sdk")) as running:
+        yield running

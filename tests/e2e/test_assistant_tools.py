@@ -2,15 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.running import ROOT, RunningServer, running_server
+from bench.running import RunningServer, running_server
 from tests.e2e.api import ADMIN, SETTINGS, Api
+from tests.e2e.command_line import one_after_another
 
 HIDDEN = "********"
 TIME = {
@@ -177,14 +176,8 @@ def test_tools_of_others_are_not_there(user: Api, stranger: Api, anonymous: Api)
     assert user.get(f"/assistants/get/{assistant['_id']}").json() == assistant
 
 
-def import_tools(file: Path, assistant_id: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    command = [sys.executable, str(ROOT / "main.py"), "import-tools", str(file), "--assistant", assistant_id]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
-
-
 def test_an_operator_imports_a_file_with_the_command(stores: dict[str, str], tmp_path: Path) -> None:
-    allowed, file = tmp_path / "allowed.json", tmp_path / "mcp.json"
+    allowed, file, sockets, half = (tmp_path / f"{name}.json" for name in ("allowed", "mcp", "sockets", "half"))
     program = {"command": "python", "args": ["dummy/calculator.py"]}
     allowed.write_text(json.dumps({"mcpServers": {"calculator": program}}))
     file.write_text(FILE)
@@ -195,24 +188,28 @@ def test_an_operator_imports_a_file_with_the_command(stores: dict[str, str], tmp
         api.post("/auth/register", json=ADMIN).raise_for_status()
         api.login(ADMIN["email"], ADMIN["password"])
         assistant = api.new_assistant()
-        first = import_tools(file, assistant["_id"], env)
+        assistant_id = assistant["_id"]
+        (first,) = one_after_another(env, tmp_path, ["import-tools", file, "--assistant", assistant_id])
         assert first.returncode == 0, first.stderr
         assert "3 added, 0 replaced, 0 unchanged, 0 skipped" in first.stdout
-        stored = api.get(f"/assistants/get/{assistant['_id']}").json()
+        stored = api.get(f"/assistants/get/{assistant_id}").json()
         assert [(one["name"], one["type"]) for one in stored["tools"]] == [
             ("time", "mcp"), ("desk", "mcp"), ("calculator", "shared"),
         ]  # fmt: skip
-        again = import_tools(file, assistant["_id"], env)
+        sockets.write_text(
+            '{"a": {"url": "ws://a.example.com"}, "b": {"type": "websocket", "url": "ws://b.example.com"}}'
+        )
+        half.write_text("{")
+        orders = ((file, assistant_id), (sockets, assistant_id), (half, assistant_id), (file, "0" * 24))
+        again, third, broken, unknown = one_after_another(
+            env, tmp_path, *(["import-tools", one, "--assistant", to] for one, to in orders)
+        )
         assert "0 added, 0 replaced, 3 unchanged, 0 skipped" in again.stdout
-        assert api.get(f"/assistants/get/{assistant['_id']}").json() == stored
-        file.write_text('{"a": {"url": "ws://a.example.com"}, "b": {"type": "websocket", "url": "ws://b.example.com"}}')
-        third = import_tools(file, assistant["_id"], env)
+        assert api.get(f"/assistants/get/{assistant_id}").json() == stored
         assert "skipped: a: url: Must begin with https:// or http://." in third.stdout
         assert "skipped: b: MCP over WebSocket is not supported." in third.stdout
-        file.write_text("{")
-        broken = import_tools(file, assistant["_id"], env)
         assert (broken.returncode, "The file cannot be read." in broken.stderr) == (2, True)
-        assert import_tools(file, "0" * 24, env).returncode == 2
+        assert unknown.returncode == 2
         assert "hush-hush" not in first.stdout + first.stderr + again.stdout + again.stderr
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.dashscope import VERSIONS, Sdk
+from tests.clients.dashscope import Sdk
 from tests.e2e.dashscope_place import Place, call, served
 from tests.emulators import home_server
 from tests.emulators.openai_wire import DONE, Reply, chunk, event, stream
@@ -38,12 +38,6 @@ def record(folder: Path) -> Iterator[Path]:
     file = folder / "record"
     file.write_text("", encoding="utf-8")
     yield file
-
-
-@pytest.fixture(params=VERSIONS)
-def sdk(request: pytest.FixtureRequest) -> Sdk:
-    """Give each version."""
-    return Sdk(request.param)
 
 
 def calls(name: str, **arguments: Any) -> Reply:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.dashscope import VERSIONS, Sdk
+from tests.clients.dashscope import Sdk
 from tests.e2e.api import Api
 from tests.e2e.dashscope_place import Place, call, served
 from tests.e2e.hosted import wait_until
@@ -21,12 +21,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Give a running server."""
     with served(tmp_path_factory.mktemp("dashscope")) as place:
         yield place
-
-
-@pytest.fixture(params=VERSIONS)
-def sdk(request: pytest.FixtureRequest) -> Sdk:
-    """Give each version."""
-    return Sdk(request.param)
 
 
 def test_whole_streamed_and_in_increments(place: Place, sdk: Sdk) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.dashscope import VERSIONS, Answered, Sdk
+from tests.clients.dashscope import Answered, Sdk
 from tests.e2e.dashscope_place import Place, call, served
 from tests.emulators.openai_wire import STREAM, Action, Reply, chunk, event, piece
 
@@ -23,12 +23,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Give a running server."""
     with served(tmp_path_factory.mktemp("xiaozhi")) as place:
         yield place
-
-
-@pytest.fixture(params=VERSIONS)
-def sdk(request: pytest.FixtureRequest) -> Sdk:
-    """Give each version."""
-    return Sdk(request.param)
 
 
 @dataclass

@@ -38,8 +38,12 @@ def opened(settings: dict[str, str]) -> Iterator[Repositories]:
 
 
 def page(number: int, revised: bool = False) -> str:
-    """Return a page that takes a worker a moment: HTML is read in a child process."""
-    rows = "".join(f"<tr><td>Article {row}</td><td>Rate {row * number}</td></tr>" for row in range(150))
+    """Return a page that takes a worker a moment: HTML is read in a child process.
+
+    That is plain English, so that none of the children has to load the model of languages.
+    """
+    cells = ((f"What is in article {row}", f"The rate of it is {row * number}") for row in range(150))
+    rows = "".join(f"<tr><td>{title}</td><td>{rate}</td></tr>" for title, rate in cells)
     kind = "revised" if revised else "original"
     return f"<h1>Handbook {number}</h1><p>The {kind} deadline of case{number} is day {number}.</p><table>{rows}</table>"
 

@@ -10,17 +10,20 @@ from models.answers import AnswerEvent, Done, Replaying, TextDelta
 from models.chats import Chat, ChatStatus
 from models.errors import Unavailable
 from routes.answering import REPLAYED
+from routes.audio_links import AudioLinks
 from routes.chats import answer_frames
 from routes.metrics import Metrics
+from services.voice.links import LinkSigner
 from tests.contract.stores import make_chat
 
+LINKS = AudioLinks(LinkSigner("the server's own secret"), "http://localhost")
 ANSWERED = replace(make_chat(), response="two words")
 
 
 def sent(events: Sequence[AnswerEvent], headers: dict[str, str] | None = None) -> list[tuple[str, object]]:
     """Return the name and the interesting part of each frame."""
     frames = []
-    for raw in answer_frames(iter(events), {} if headers is None else headers, Metrics()):
+    for raw in answer_frames(iter(events), {} if headers is None else headers, Metrics(), LINKS):
         name, data = (line.split(": ", 1)[1] for line in raw.decode().strip().split("\n"))
         fields = json.loads(data)
         frames.append((name, fields["delta"] if name == "message" else fields["response"]))

@@ -37,6 +37,10 @@ class CountingHasher:
         """Return something that only this password verifies against."""
         return f"hash of {password}"
 
+    def decoy(self) -> str:
+        """Return what no password verifies against."""
+        return "decoy"
+
     def verify(self, password_hash: str, password: str) -> bool:
         """Compare, and count."""
         self.verified.append(password_hash)
@@ -143,7 +147,7 @@ class SimultaneousHasher(CountingHasher):
         self.barrier = threading.Barrier(2)
 
     def hash(self, password: str) -> str:
-        """Wait for the other one, except for the decoy and for comparisons."""
+        """Wait for the other one, except for comparisons."""
         if password == PASSWORD:
             self.barrier.wait(10)
         return super().hash(password)
@@ -203,11 +207,14 @@ def test_wrong_email_and_wrong_password_look_and_cost_the_same(house: House) -> 
 
 def test_the_decoy_is_verified_as_slowly_as_a_real_hash() -> None:
     hasher = ScryptHasher()
-    one, other = hasher.hash(PASSWORD), hasher.hash("decoy")
-    assert one.split("$")[0] == other.split("$")[0]
+    one, decoy = hasher.hash(PASSWORD), hasher.decoy()
+    assert decoy != hasher.decoy()
+    assert [len(part) for part in one.split("$")] == [len(part) for part in decoy.split("$")]
+    assert one.split("$")[0] == decoy.split("$")[0]
     assert one.startswith("scrypt:")
     assert hasher.verify(one, PASSWORD)
     assert not hasher.verify(one, "decoy")
+    assert not hasher.verify(decoy, PASSWORD)
 
 
 def test_even_the_password_of_no_account_logs_nobody_in(house: House) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from models.errors import Invalid
-from services.knowledge.charsets import declared_charset, decode, is_blank, without_controls
+from services.knowledge.charsets import decode, is_blank, without_controls
+from services.knowledge.declared_charset import declared_charset
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,15 @@
 
 import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from logs import JsonFormatter
+
+ROOT = Path(__file__).parents[2]
 
 
 def line(message: str, formatter: JsonFormatter, **extra: object) -> dict[str, object]:
@@ -47,3 +52,14 @@ def test_an_exception_is_written_and_redacted() -> None:
     except RuntimeError as error:
         shown = line("failed", JsonFormatter(), exc_info=(type(error), error, error.__traceback__))
     assert "RuntimeError" in str(shown["exception"]) and "verysecret" not in str(shown["exception"])
+
+
+def test_clients_that_would_log_secrets_never_log_in_detail() -> None:
+    program = """
+import logging, logs
+logs.configure_logging("DEBUG", [])
+names = ("orquestra.x", "botocore.auth", "websockets.client")
+print([name for name in names if logging.getLogger(name).isEnabledFor(logging.DEBUG)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "['orquestra.x']", done.stderr

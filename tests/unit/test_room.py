@@ -1,5 +1,6 @@
 """The room for requests that keep a thread: it is left once, however a request ends."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from flask import Flask, Response
 from prometheus_client import CollectorRegistry, Gauge
 from werkzeug.test import create_environ
 
+from models.deadline import Deadline
 from models.errors import CallCancelled, ProviderFailed, Unavailable
 from routes.errors import register_errors
 from routes.room import ROOM_KEY, Room, in_room
@@ -169,3 +171,29 @@ def test_a_request_that_does_not_wait_needs_no_place() -> None:
     assert app.test_client().get("/quick").status_code == 200
     assert app.test_client().get("/").status_code == 503
     assert shown(gauge) == 1
+
+
+def test_only_the_first_part_of_the_work_ends_when_its_client_leaves() -> None:
+    room, _ = make_room()
+    place, answer = room.enter(), Deadline(30)
+    place.deadline = answer
+    left = threading.Event()
+    part = room.watched_part(place, left.is_set, answer)
+    assert not part.cancelled
+    left.set()
+    with pytest.raises(CallCancelled):
+        part.sleep(5)
+    assert not answer.cancelled, "what is stored is answered"
+    room.close()
+    assert answer.cancelled
+    room.leave(place)
+
+
+def test_the_end_of_the_server_ends_the_first_part_of_the_work_too() -> None:
+    room, _ = make_room()
+    place, answer = room.enter(), Deadline(30)
+    place.deadline = answer
+    part = room.watched_part(place, lambda: False, answer)
+    room.close()
+    assert part.cancelled
+    room.leave(place)

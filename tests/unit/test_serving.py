@@ -13,6 +13,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 import serving
+from models.errors import ProviderFailed
 
 _MIB = b"x" * 2**20
 _STALLED_SECONDS = 1.5
@@ -91,6 +92,37 @@ def test_a_slow_reader_and_a_slow_writer_are_waited_for() -> None:
     late = Endless(2, pause=_STALLED_SECONDS + 0.5)
     with asked(late) as connection:
         assert received(connection) > 2 * len(_MIB)
+
+
+class Broken:
+    """An application whose answer breaks off with an error, in the middle or at once."""
+
+    def __init__(self, error: Exception, *pieces: bytes) -> None:
+        self._error, self._pieces = error, pieces
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        yield from self._pieces
+        raise self._error
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Return what comes until the connection ends."""
+    return b"".join(iter(lambda: connection.recv(2**18), b""))
+
+
+def test_an_answer_that_breaks_off_is_cut_without_the_chunk_that_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    with asked(Broken(ProviderFailed("It failed."), b"one", b"two")) as connection:
+        assert everything(connection).endswith(b"3\r\none\r\n3\r\ntwo\r\n")
+    assert not [record for record in caplog.records if record.exc_info], "whoever made the body has logged it"
+
+
+def test_an_answer_that_breaks_off_before_it_began_or_by_a_mistake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with asked(Broken(ProviderFailed("It failed."))) as connection:
+        assert everything(connection).startswith(b"HTTP/1.1 500 ")
+    with asked(Broken(KeyError("a mistake"), b"one")) as connection:
+        assert everything(connection).endswith(b"3\r\none\r\n")
+    assert len([record for record in caplog.records if record.exc_info]) == 2
 
 
 def received(connection: socket.socket, pause: float = 0.0) -> int:

@@ -44,6 +44,12 @@ def test_the_provider_is_chosen_by_configuration(env: dict[str, str], provider: 
     assert Settings.from_env(env).effective_language_model == provider
 
 
+@pytest.mark.parametrize("languages", ["pt-BR", "pt-BR,english", "en-US,pt-BR,en-GB"])
+def test_languages_to_listen_for_are_two_or_more_different_ones(languages: str) -> None:
+    with pytest.raises(SettingsError, match="TRANSCRIPTION_LANGUAGES must"):
+        Settings.from_env({"TRANSCRIPTION_LANGUAGES": languages})
+
+
 @pytest.mark.parametrize("provider", ["openai", "openai_chat"])
 def test_openai_needs_a_key_or_an_address(provider: str) -> None:
     with pytest.raises(SettingsError, match=f"LANGUAGE_MODEL={provider}$"):

@@ -1,0 +1,219 @@
+"""What becomes of a spoken answer when something fails, hangs or is not wanted any more."""
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+import pytest
+
+from models.answers import AnswerEvent, Stored, TextDelta
+from models.deadline import Deadline
+from models.errors import CallCancelled, DeadlineExceeded, Invalid, OrquestraError, ProviderFailed
+from services.providers.scripted_voice import ScriptedSynthesizer
+from services.voice.on_use import OnUse
+from services.voice.slots import FairSlots, Owner
+from services.voice.speaking import Audio, Speaker
+from tests.contract.stores import make_chat
+from tests.unit.speech import (
+    ASSISTANT,
+    ONE,
+    PCM,
+    SENTENCES,
+    TEXT,
+    THREE,
+    TWO,
+    WAV,
+    Answer,
+    Told,
+    answered,
+    heard,
+    no_thread_is_left,
+    ours,
+    samples,
+    scripted,
+    speaker,
+    spoken,
+    until,
+)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    yield from no_thread_is_left()
+
+
+def test_a_failing_model_ends_it_at_once() -> None:
+    goes_on = threading.Event()
+    synthesizer = scripted(lambda text: [samples(text)] if text == ONE else [goes_on, samples(text)])
+    fails = threading.Event()
+    answer = Answer([Stored(make_chat()), TextDelta(f"{ONE} {TWO} {THREE}"), fails, ProviderFailed("It broke.")])
+    events = speaker(synthesizer).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    next(events)
+    assert next(events) == Audio(samples(ONE))
+    fails.set()
+    with pytest.raises(ProviderFailed, match="It broke"):
+        next(events)
+    until(lambda: synthesizer.running == 0)
+    assert THREE not in [text for text, _ in synthesizer.texts]
+
+
+def test_a_model_that_fails_before_its_first_word_is_told_behind_the_stored_message() -> None:
+    answer = Answer([Stored(make_chat()), ProviderFailed("It broke.")])
+    events = speaker(ScriptedSynthesizer()).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    assert isinstance(next(events), Stored)
+    with pytest.raises(ProviderFailed, match="It broke"):
+        next(events)
+
+
+def test_a_fault_in_the_model_is_told_as_the_servers(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[object] = []
+    hook, threading.excepthook = threading.excepthook, lambda args: seen.append(args.exc_value)
+    try:
+        with pytest.raises(OrquestraError, match="server failed") as failed:
+            spoken([Stored(make_chat()), KeyError("a fault")])
+    finally:
+        threading.excepthook = hook
+    assert failed.value.status == 500
+    assert isinstance(seen[0], KeyError)
+
+
+@pytest.mark.parametrize("failing", range(4))
+@pytest.mark.parametrize("error", [ProviderFailed("No voice."), Invalid("No such voice.", code="voice_unknown")])
+def test_a_failing_synthesizer_ends_it_and_the_answer_is_stored_all_the_same(
+    failing: int, error: OrquestraError
+) -> None:
+    synthesizer = scripted(lambda text: [error] if text == SENTENCES[failing] else [samples(text)])
+    rest = threading.Event()
+    told = answered(TEXT)
+    told.insert(-1, rest)
+    answer = Answer(told)
+    said: list[str] = []
+    events = speaker(synthesizer).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    if failing == 3:  # the tail is only known at the end
+        rest.set()
+    with pytest.raises(type(error)) as failed:
+        for event in events:
+            said += heard(iter([event]))
+    assert failed.value is error
+    assert said == SENTENCES[:failing]
+    assert not answer.deadline.cancelled
+    rest.set()
+    assert answer.over.wait(10)
+    assert answer.ended_well
+
+
+def test_a_sentence_that_fails_half_way_ends_it() -> None:
+    synthesizer = scripted(lambda text: [samples(text), ProviderFailed("No voice.")])
+    with pytest.raises(ProviderFailed, match="No voice"):
+        spoken(answered(TEXT), synthesizer)
+
+
+def test_a_synthesizer_that_cannot_be_made_ends_it_and_the_answer_is_stored_all_the_same() -> None:
+    def refuse() -> ScriptedSynthesizer:
+        raise ProviderFailed("Nothing speaks here.")
+
+    answer = Answer(answered(TEXT))
+    events = Speaker(OnUse(refuse), FairSlots(1)).speak(ASSISTANT, answer.events(), WAV, answer.deadline)
+    with pytest.raises(ProviderFailed, match="Nothing speaks"):
+        list(events)
+    assert answer.over.wait(10)
+    assert answer.ended_well
+
+
+def test_sound_without_end_is_refused() -> None:
+    def endless(text: str) -> Iterator[bytes]:
+        while True:
+            yield bytes(2**16)
+
+    with pytest.raises(ProviderFailed) as refused:
+        spoken(answered(ONE), ScriptedSynthesizer(endless))
+    assert refused.value.code == "speech_too_long"
+
+
+def test_a_synthesizer_without_any_sound_is_a_failure() -> None:
+    with pytest.raises(ProviderFailed) as silent:
+        spoken(answered(ONE), scripted(lambda text: [b""]))
+    assert silent.value.code == "speech_empty"
+
+
+PLACES = ["model", "slot", "synthesis", "listener"]
+
+
+@pytest.mark.parametrize("ending", ["cancel", "close"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_listener_who_leaves_stops_everything(place: str, ending: str) -> None:
+    never, slots = threading.Event(), FairSlots(1)
+    stuck = scripted(lambda text: [never] if place == "synthesis" else [samples(text)])
+    told: list[Told] = (
+        [Stored(make_chat()), never] if place == "model" else [Stored(make_chat()), TextDelta(TEXT), never]
+    )
+    answer = Answer(told)
+    with slots.hold(Owner("other"), Deadline(30)) if place == "slot" else closing(_nothing()):
+        events = speaker(stuck, slots).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+        next(events)
+        if place == "listener":
+            next(events)
+        if place in ("slot", "synthesis"):
+            until(lambda: slots.waiting + stuck.running >= 1)
+        left = time.monotonic()
+        if ending == "close":
+            events.close()
+        else:
+            canceller = threading.Timer(0.02, answer.deadline.cancel)
+            canceller.start()
+            with pytest.raises(CallCancelled):
+                list(events)
+            canceller.join()
+        assert answer.over.wait(1)
+        until(lambda: ours() == 0)
+        assert time.monotonic() - left < 1
+    assert answer.deadline.cancelled
+    assert not answer.ended_well
+    assert slots.used == slots.waiting == stuck.running == 0
+
+
+def test_a_listener_who_leaves_is_let_go_although_the_model_does_not_notice() -> None:
+    notices = threading.Event()
+
+    def deaf() -> Iterator[AnswerEvent]:
+        yield Stored(make_chat())
+        notices.wait(20)
+
+    deadline = Deadline(30)
+    events = speaker(ScriptedSynthesizer()).speak(ASSISTANT, deaf(), PCM, deadline)
+    next(events)
+    left = time.monotonic()
+    threading.Timer(0.05, deadline.cancel).start()
+    with pytest.raises(CallCancelled):
+        next(events)
+    assert time.monotonic() - left < 1
+    notices.set()
+
+
+def _nothing() -> Generator[None, None, None]:
+    yield
+
+
+def test_no_answer_in_time() -> None:
+    never = threading.Event()
+    deadline = Deadline(0.1)
+    answer = Answer([Stored(make_chat()), never], deadline)
+    with pytest.raises(DeadlineExceeded):
+        list(speaker(ScriptedSynthesizer()).speak(ASSISTANT, answer.events(), PCM, deadline))
+
+
+def test_a_synthesizer_that_hangs_at_the_first_sentence_ends_with_the_answers_deadline() -> None:
+    never = threading.Event()
+    answer = Answer(answered(TEXT), Deadline(0.1))
+    with pytest.raises(DeadlineExceeded):
+        list(speaker(scripted(lambda text: [never])).speak(ASSISTANT, answer.events(), PCM, answer.deadline))
+
+
+def test_an_answer_that_takes_longer_to_be_said_than_to_be_made_is_said_to_its_end() -> None:
+    answer = Answer(answered(TEXT), Deadline(0.5))
+    events = speaker(scripted(lambda text: [samples(text)])).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    next(event for event in events if isinstance(event, Audio))
+    assert answer.over.wait(10)
+    until(lambda: answer.deadline.remaining() == 0)
+    assert heard(events) == SENTENCES[1:]
