@@ -38,6 +38,9 @@ _SILENT_SECONDS = 15.0
 
 _SWEPT = 100
 _BATCH = 500
+_MOST_LOOKS = 100
+"""So often other workers may be faster before a job is given up to the sweeper."""
+
 GAVE_UP = (
     f"It could not be indexed in {_MOST_ATTEMPTS} attempts. Look into the server's log, then index it again, or split "
     "the file."
@@ -165,15 +168,24 @@ class IndexingService:
         self._hosting.removed(document)
 
     def _claimed(self, document_id: str, owner: str) -> Document | None:
-        """Begin an attempt; a document whose attempts have failed before is not exchanged for another one."""
-        documents = self._library.documents
-        named = documents.get(document_id)
-        is_repeated = named is not None and named.status in _UNFINISHED and named.attempts > 0
-        turn = None if is_repeated else self._turns.next(documents.waiting())
-        for candidate in (turn, document_id):
-            if candidate and (claimed := documents.claim(candidate, owner, self._leases.end_of_lease(), now())):
+        """Begin an attempt; a document whose attempts have failed before is not exchanged for another one.
+
+        Where other jobs took both, the documents of those are left to this one.
+        """
+        named = self._library.documents.get(document_id)
+        if named is not None and named.status in _UNFINISHED and named.attempts > 0:
+            if claimed := self._claim(document_id, owner):
                 return claimed
+        for _ in range(_MOST_LOOKS):
+            turn = self._turns.next(self._library.documents.waiting())
+            if claimed := (self._claim(turn, owner) if turn else None) or self._claim(document_id, owner):
+                return claimed
+            if turn is None:
+                break
         return None
+
+    def _claim(self, document_id: str, owner: str) -> Document | None:
+        return self._library.documents.claim(document_id, owner, self._leases.end_of_lease(), now())
 
     def _make_ready(self, attempt: Attempt) -> None:
         """Build the passages beside those that answer, switch to them at once, then drop the old ones."""

@@ -216,6 +216,15 @@ def test_one_assistants_many_files_do_not_hold_up_another(house: House) -> None:
     assert statuses == {DocumentStatus.READY}, "as many jobs as documents are enough for all"
 
 
+def test_a_job_whose_document_another_one_took_takes_that_ones(house: House) -> None:
+    server = house.server(at_once=0)
+    server.jobs.held = True
+    first, second = house.upload(server, OLD, "a.md"), house.upload(server, OLD, "b.md")
+    house.parser.happens.append(lambda: server.indexing.index(first.id))  # while the other job is at this document
+    server.indexing.index(second.id)
+    assert {server.documents.get(ADMIN, one.id).status for one in (first, second)} == {DocumentStatus.READY}
+
+
 def test_what_waits_for_a_worker_is_not_asked_for_without_end(house: House) -> None:
     server = house.server(at_once=0)
     server.jobs.held = True
