@@ -280,6 +280,8 @@ class Settings:
         faults: list[str] = []
         if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
             faults.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
+        if self.aws_session_token and not self.aws_access_key_id:
+            faults.append("AWS_SESSION_TOKEN belongs to an AWS_ACCESS_KEY_ID")
         if self.embeddings_model and not self.embeddings_endpoint_is_known:
             faults.append("EMBEDDINGS_MODEL needs OPENAI_API_KEY, OPENAI_BASE_URL or EMBEDDINGS_BASE_URL beside it")
         faults += self._voice_faults()

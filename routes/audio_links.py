@@ -9,6 +9,7 @@ from models.chats import Chat, ChatStatus
 from models.clock import now
 from routes.access import services
 from services.voice.links import LinkSigner
+from services.voice.script import is_said
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class AudioLinks:
 
     def on(self, chat: Chat) -> Chat:
         """Return a chat with a link that is valid for a day, if its sender wants its answer as sound and it has one."""
-        if not (chat.reply_audio and chat.response and chat.status is ChatStatus.ANSWERED):
+        if not (chat.reply_audio and chat.status is ChatStatus.ANSWERED and is_said(chat.response or "")):
             return chat
         signed = self.signer.sign(chat.id, now())
         query = urlencode({"expires": signed.expires, "signature": signed.hex})

@@ -35,8 +35,9 @@ ANSWER_HEADERS: dict[str, Any] = {
         for name, meaning in (
             (CHAT_ID, "the stored chat"),
             (CONVERSATION_ID, "its conversation"),
-            ("X-Transcript", "what was understood of a recording, percent-encoded UTF-8"),
+            ("X-Transcript", "what was understood of a recording, percent-encoded UTF-8, its first 2,000 bytes"),
             ("X-Transcriber", "by what"),
+            (REPLAYED, "`true` where an earlier delivery of the message was given the answer"),
             (CHAT_STATUS, "what became of the chat, where nothing is spoken"),
         )
     }
@@ -72,6 +73,8 @@ def aloud(
 
     @after_this_request
     def tell(response: Response) -> Response:
+        if response.status_code != 200:
+            told.pop(CHAT_STATUS, None)
         response.headers.update(told)
         return response
 
@@ -98,6 +101,7 @@ def _first_sound(events: Generator[SpokenEvent, None, None], told: dict[str, str
                 told[REPLAYED] = "true"
             case Stored(chat):
                 told |= {CHAT_ID: chat.id, CONVERSATION_ID: chat.conversation_id}
+                told |= heard_headers(chat.message or "", chat.heard)  # as it was stored: others may have heard it, too
             case Done():
                 told |= {CHAT_STATUS: event.chat.status.value, **replayed_header(event)}
                 if _is_withheld(event):

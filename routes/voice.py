@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Response
+from marshmallow import RAISE
 
 from routes.access import calling_assistant, services, with_uncounted_voice_access, with_voice_access
 from routes.answering import IDEMPOTENCY_KEY, idempotency_key
@@ -39,7 +40,7 @@ def process_text(data: dict[str, Any]) -> Response:
 
 @blueprint.post("/processAudioFile")
 @with_voice_access
-@blueprint.arguments(VoiceRecordingSchema, location="files")
+@blueprint.arguments(VoiceRecordingSchema, location="files", unknown=RAISE)
 @blueprint.response(200, description="the answer, spoken sentence by sentence; empty where nobody is given one")
 @blueprint.doc(parameters=[IDEMPOTENCY_KEY], responses={200: SPEECH_CONTENT | ANSWER_HEADERS})
 @in_room(watched=True)
@@ -52,7 +53,7 @@ def process_audio_file(form: dict[str, Any]) -> Response:
 
 @blueprint.post("/transcribe")
 @with_voice_access
-@blueprint.arguments(RecordingSchema, location="files")
+@blueprint.arguments(RecordingSchema, location="files", unknown=RAISE)
 @blueprint.response(200, TranscriptSchema)
 @in_room(watched=True)
 def transcribe(form: dict[str, Any]) -> dict[str, Any]:

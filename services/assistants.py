@@ -226,7 +226,7 @@ class AssistantService:
                 "This API key is not valid. Look the current one up with the assistant.", code="api_key_invalid"
             )
         if counted:
-            self._count(assistant)
+            self.count(assistant)
         return assistant
 
     def admit_manager(self, caller: Principal, assistant_id: str, *, counted: bool = True) -> Assistant:
@@ -238,16 +238,15 @@ class AssistantService:
         """
         assistant = self._ownership.assistant(caller, assistant_id)
         if counted:
-            self._count(assistant)
+            self.count(assistant)
         return assistant
 
-    def _changed(self, assistant_id: str, changes: Mapping[str, object]) -> Assistant:
-        changed = self._assistants.update(assistant_id, changes, now())
-        if changed is None:
-            raise NotFound(f"There is no assistant {assistant_id!r}.")
-        return changed
+    def count(self, assistant: Assistant) -> None:
+        """Count a message, or what costs as much, against an assistant's rate.
 
-    def _count(self, assistant: Assistant) -> None:
+        Raises:
+            RateLimited: more a minute than the assistant takes.
+        """
         limit = assistant.messages_per_minute
         limit = self._messages_per_minute if limit is None else limit
         if limit == 0:
@@ -259,6 +258,12 @@ class AssistantService:
             return
         if wait is not None:
             raise RateLimited(f"More than {limit} messages a minute to this assistant. Slow down.", retry_after=wait)
+
+    def _changed(self, assistant_id: str, changes: Mapping[str, object]) -> Assistant:
+        changed = self._assistants.update(assistant_id, changes, now())
+        if changed is None:
+            raise NotFound(f"There is no assistant {assistant_id!r}.")
+        return changed
 
     def _check_provider(self, provider: object) -> None:
         if provider is not None and provider not in self._providers:

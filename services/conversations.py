@@ -28,7 +28,7 @@ _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 """When a job looks again whether it is its chat's turn: later, the longer the chat has waited."""
 
 _LOOK_SECONDS = 0.05
-_SWEPT = 100
+_SWEPT, _FEWEST_SWEPT = 100, 5
 _UNSETTLED = frozenset({ChatStatus.RECEIVED, ChatStatus.FAILED})
 _ANSWERED = frozenset({ChatStatus.ANSWERED, ChatStatus.MERGED})
 
@@ -161,9 +161,7 @@ class ConversationService:
 
         While many jobs wait, the messages' own are likely to be among them, and more would only fill the queue.
         """
-        at, room = now(), _SWEPT - self._backlog()
-        if room <= 0:
-            return
+        at, room = now(), max(_FEWEST_SWEPT, _SWEPT - self._backlog())
         for chat in self._journal.chats.unfinished(at, room):
             if self._journal.chats.requeue(chat, at + timedelta(seconds=_QUEUED_SECONDS)):
                 self._nudges.answer(chat.id)

@@ -232,14 +232,11 @@ class EmbeddingService:
         """
         try:
             yield
-        except CallCancelled:
+        except (CallCancelled, InputRefused):
             raise
         except DeadlineExceeded:
             if silent:
                 self._breaker.failed()
-            raise
-        except InputRefused:
-            self._breaker.succeeded()
             raise
         except ProviderFailed:
             self._breaker.failed()

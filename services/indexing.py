@@ -177,7 +177,7 @@ class IndexingService:
             if claimed := self._claim(document_id, owner):
                 return claimed
         for _ in range(_MOST_LOOKS):
-            turn = self._turns.next(self._library.documents.waiting())
+            turn = self._turns.next(self._library.documents.waiting(now()))
             if claimed := (self._claim(turn, owner) if turn else None) or self._claim(document_id, owner):
                 return claimed
             if turn is None:

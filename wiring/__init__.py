@@ -75,7 +75,7 @@ def build_services(settings: Settings) -> Services:
     )
     viewer = ConversationViewer(held.assistants, held.conversations, held.chats, conversing.news, threads)
     evaluation = build_evaluation(settings, held, conversing, viewer, models, queues.jobs)
-    speech = build_speech(settings, held)
+    speech = build_speech(settings, held, assistants.count)
     upkeep = start_work(settings, knowledge, hosting, conversing, evaluation, threads, letters, queues)
     return Services(
         auth=AuthService(

@@ -67,10 +67,6 @@ def build_synthesizer(settings: Settings) -> SpeechSynthesizer:
     return OpenAISpeech(_client(settings, settings.speech_api_key, settings.speech_base_url), settings.speech_model)
 
 
-def _embeddings_client(settings: Settings) -> openai.OpenAI:
-    return _client(settings, settings.embeddings_api_key, settings.embeddings_base_url)
-
-
 def _client(settings: Settings, key: str, address: str) -> openai.OpenAI:
     """Return a client of an endpoint beside that of the answers; another address never gets the answers' key."""
     key = key or ("" if address else settings.openai_api_key)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from models.assistants import Assistant
 from services.ports import AudioDecoder, SpeechSynthesizer, Transcriber
 from services.voice.hearing import Hearing
 from services.voice.links import LinkSigner
@@ -35,8 +36,12 @@ class Speech:
     close: Callable[[], None]
 
 
-def build_speech(settings: Settings, held: Repositories) -> Speech:
-    """Wire what hears and speaks; nothing is loaded or connected to before it is used."""
+def build_speech(settings: Settings, held: Repositories, count: Callable[[Assistant], None]) -> Speech:
+    """Wire what hears and speaks; nothing is loaded or connected to before it is used.
+
+    Args:
+        count: counts answers that are spoken once more against their assistant's rate.
+    """
     decoder: OnUse[AudioDecoder] = OnUse(lambda: _decoder(settings))
     transcriber: OnUse[Transcriber] = OnUse(lambda: _transcriber(settings))
     synthesizer: OnUse[SpeechSynthesizer] = OnUse(lambda: _synthesizer(settings))
@@ -45,12 +50,13 @@ def build_speech(settings: Settings, held: Repositories) -> Speech:
         transcriber.close()
         synthesizer.close()
 
-    hearing, slots = Hearing(decoder, transcriber), FairSlots(settings.synthesis_calls)
+    hearing = Hearing(decoder, transcriber, settings.max_upload_mb * 2**20)
+    slots = FairSlots(settings.synthesis_calls)
     speaker = Speaker(synthesizer, slots, settings.speech_voice or None)
     service = VoiceService(hearing, RecordedMessages(held.chats, hearing), speaker, synthesizer)
     ogg: OnUse[OggEncoder] = OnUse(lambda: importlib.import_module("services.voice.opus").ogg_opus)
     signer = LinkSigner(jwt_secret(settings))
-    replies = SpokenReplies(held.chats, held.assistants, signer, speaker, synthesizer, ogg)
+    replies = SpokenReplies(held.chats, held.assistants, signer, speaker, synthesizer, ogg, count)
     return Speech(service, replies, slots, close)
 
 

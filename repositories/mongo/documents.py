@@ -12,7 +12,7 @@ from repositories.mongo.database import Documents, store_errors
 from repositories.mongo.table import Filter, Table, behind, by_id, key, of_assistants
 
 _UNFINISHED: Filter = {"status": {"$in": ["stored", "indexing"]}}
-_WAITING: Filter = {"status": "stored", "lease_owner": None, "attempts": 0}
+_FRESH: Filter = {"status": "stored", "lease_owner": None, "attempts": 0}
 _ANSWERING: Filter = {"type": "rag", "build": {"$gt": ""}}
 _OLDEST = (("_id", ASCENDING),)
 
@@ -62,11 +62,15 @@ class MongoDocumentRepository:
             return None
         return self._documents.first(by_id(document_id) | {"lease_owner": owner})
 
-    def waiting(self) -> Sequence[tuple[str, str]]:
-        """Return (assistant id, id of its oldest document that is `stored` and was never claimed), oldest first."""
+    def waiting(self, at: datetime) -> Sequence[tuple[str, str]]:
+        """Return (assistant id, id of its oldest document that waits), oldest first.
+
+        Those wait that were never claimed, and unfinished ones whose `lease_until` is None or not after `at`.
+        """
+        waits = _UNFINISHED | {"$or": [{"lease_until": None}, {"lease_until": {"$lte": at}}, _FRESH]}
         group = {"_id": "$assistant_id", "first": {"$min": "$_id"}}
         with store_errors():
-            cursor = self._documents.collection.aggregate([{"$match": _WAITING}, {"$group": group}])
+            cursor = self._documents.collection.aggregate([{"$match": waits}, {"$group": group}])
             found = [(str(fields["_id"]), str(fields["first"])) for fields in cursor]
         return sorted(found, key=lambda turn: turn[1])
 

@@ -10,7 +10,7 @@ from repositories.sqlite.database import SqliteDatabase
 from repositories.sqlite.table import ALL, Table, Where, by_id
 
 _UNFINISHED = "status IN ('stored', 'indexing')"
-_WAITING = "status = 'stored' AND lease_owner IS NULL AND json_extract(body, '$.attempts') = 0"
+_FRESH = "status = 'stored' AND lease_owner IS NULL AND json_extract(body, '$.attempts') = 0"
 _ANSWERING = "type = 'rag' AND build <> ''"
 
 
@@ -62,11 +62,15 @@ class SqliteDocumentRepository:
                 return None
             return self._documents.get_within(connection, where)
 
-    def waiting(self) -> Sequence[tuple[str, str]]:
-        """Return (assistant id, id of its oldest document that is `stored` and was never claimed), oldest first."""
-        select = f"SELECT assistant_id, min(id) FROM documents WHERE {_WAITING} GROUP BY assistant_id ORDER BY min(id)"
+    def waiting(self, at: datetime) -> Sequence[tuple[str, str]]:
+        """Return (assistant id, id of its oldest document that waits), oldest first.
+
+        Those wait that were never claimed, and unfinished ones whose `lease_until` is None or not after `at`.
+        """
+        waits = f"{_UNFINISHED} AND (lease_until IS NULL OR lease_until <= ? OR {_FRESH})"
+        select = f"SELECT assistant_id, min(id) FROM documents WHERE {waits} GROUP BY assistant_id ORDER BY min(id)"
         with self._documents.database.read() as connection:
-            return list(connection.execute(select))
+            return list(connection.execute(select, (stamp(at),)))
 
     def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
         """Set these fields (names of `Document`) if it has this revision and is leased to this owner; tell whether."""

@@ -45,9 +45,7 @@ class QuestionVectors:
         try:
             vector: NDArray[numpy.float32] = self._embedder.embed([question], Deadline(self._seconds))[0]
         except (ProviderFailed, DeadlineExceeded) as error:
-            if isinstance(error, InputRefused):
-                self._breaker.succeeded()
-            else:
+            if not isinstance(error, InputRefused):
                 self._breaker.failed()
             logger.warning("questions are searched for by their words only", extra={"code": error.code})
             return None

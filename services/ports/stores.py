@@ -251,8 +251,11 @@ class DocumentRepository(Protocol):
         `at`; of several callers at once exactly one succeeds.
         """
 
-    def waiting(self) -> Sequence[tuple[str, str]]:
-        """Return (assistant id, id of its oldest document that is `stored` and was never claimed), oldest first."""
+    def waiting(self, at: datetime) -> Sequence[tuple[str, str]]:
+        """Return (assistant id, id of its oldest document that waits), oldest first.
+
+        Those wait that were never claimed, and unfinished ones whose `lease_until` is None or not after `at`.
+        """
 
     def change(self, document_id: str, revision: str, owner: str, changes: Mapping[str, object]) -> bool:
         """Set these fields (names of `Document`) if it has this revision and is leased to this owner; tell whether."""

@@ -20,6 +20,7 @@ _PIECE_MS = 200  # how much sound one callback brings
 _FROM_CHARACTERS = 1  # POS_CHARACTER
 _UTF8 = 1  # espeakCHARS_UTF8
 _OK = 0  # EE_OK
+_RATE, _WORDS_A_MINUTE = 1, 175  # espeakRATE, and its default
 _GO_ON, _ABORT = 0, 1
 _GLANCE_SECONDS = 0.1
 
@@ -115,6 +116,8 @@ class EspeakLibrary:
         try:
             self._functions.espeak_SetSynthCallback(callback)
             done = self._functions.espeak_SetVoiceByName(voice.encode())
+            if done == _OK:  # a voice that is slower than others leaves its speed to the next one, unless that is set
+                done = self._functions.espeak_SetParameter(_RATE, _WORDS_A_MINUTE, 0)
             if done == _OK:
                 done = self._functions.espeak_Synth(content, len(content), 0, _FROM_CHARACTERS, 0, _UTF8, None, None)
         finally:

@@ -13,6 +13,9 @@ from services.voice.encoding import Mp3Encoder
 _CHINESE = {"cmn": ("zh-cn", "zh-tw", "zh-sg"), "yue": ("zh-hk", "zh-mo")}
 """What the library calls by language only, people call by country."""
 
+_MUTE = frozenset({"fo", "kaa", "xex"})
+"""Listed by the library, but their dictionaries are missing in the wheel: whatever they are given, they say nothing."""
+
 
 class EspeakSpeech:
     """Implement `SpeechSynthesizer`.
@@ -89,6 +92,8 @@ def _by_id(voices: Iterable[LibraryVoice]) -> dict[str, LibraryVoice]:
     found: dict[str, LibraryVoice] = {}
     for voice in voices:
         tag = next(iter(voice.languages))
+        if tag in _MUTE:
+            continue
         if tag in found:
             tag = PurePosixPath(voice.identifier).name.lower()
         countries = dict.fromkeys(_CHINESE.get(tag, ()), 1)

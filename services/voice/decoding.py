@@ -20,6 +20,7 @@ from av.error import FFmpegError
 from models.deadline import Deadline
 from models.errors import Invalid, TooLarge
 from models.voice import RECORDING_RATE, Recording, Upload
+from services.voice.notes import has_too_many_notes
 
 _CONTAINERS = "mp3,wav,ogg,flac,aac,amr,caf,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 _PCM = "alaw mulaw s8 u8 s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be"
@@ -118,6 +119,8 @@ class _File(io.BytesIO):
 
 
 def _of_file(upload: Upload, deadline: Deadline) -> Iterator[AudioFrame]:
+    if has_too_many_notes(upload.content, deadline):
+        raise _unreadable()
     file = _File(upload.content, deadline)
     with av.open(file, "r", options=dict(_OPTIONS), metadata_errors="replace") as container:
         if not container.streams.audio:

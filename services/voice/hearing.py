@@ -4,7 +4,7 @@ import time
 from hashlib import sha256
 
 from models.deadline import Deadline
-from models.errors import Invalid
+from models.errors import Invalid, TooLarge
 from models.voice import Heard, Upload
 from services.characters import whole
 from services.drafts import ms_since
@@ -13,11 +13,18 @@ from services.voice.on_use import OnUse
 
 
 class Hearing:
-    """Decode recordings and have them transcribed."""
+    """Decode recordings and have them transcribed.
 
-    def __init__(self, decoder: OnUse[AudioDecoder], transcriber: OnUse[Transcriber]) -> None:
+    Args:
+        max_upload_bytes: largest recording.
+    """
+
+    def __init__(
+        self, decoder: OnUse[AudioDecoder], transcriber: OnUse[Transcriber], max_upload_bytes: int = 50 * 2**20
+    ) -> None:
         self._decoder = decoder
         self._transcriber = transcriber
+        self._max_upload_bytes = max_upload_bytes
 
     def hear(self, upload: Upload, language: str | None, deadline: Deadline) -> tuple[str, Heard]:
         """Return what was said, and how it was heard.
@@ -27,9 +34,11 @@ class Hearing:
 
         Raises:
             Invalid: code `audio_unreadable`; `no_speech`, nobody says anything in it; `language_unsupported`.
-            TooLarge: code `audio_too_long`.
+            TooLarge: code `too_large`; `audio_too_long`.
             ProviderFailed, DeadlineExceeded, CallCancelled: as `Transcriber.transcribe`.
         """
+        if len(upload.content) > self._max_upload_bytes:
+            raise TooLarge(f"The recording has more than {self._max_upload_bytes // 2**20} MiB (MAX_UPLOAD_MB).")
         began = time.monotonic()
         recording = self._decoder().decode(upload, deadline)
         decode_ms, began = ms_since(began), time.monotonic()

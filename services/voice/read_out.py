@@ -20,10 +20,12 @@ _LOOSE_BORDER = re.compile(r"[ \t]+\|[ \t]+")
 _TARGET = r"(?:\((?:[^()\n]|\([^()\n]*\))*\)|\[[^\]\n]*\])"
 _IMAGE = re.compile(rf"!\[([^\]\n]*)\]{_TARGET}")
 _LINK = re.compile(rf"\[([^\[\]\n]*)\]{_TARGET}")
+_SOURCE = r"\[(?:\^[^\]\n]{1,20}|\d{1,3}(?:,[ \t]?\d{1,3})*)\]"
+_SOURCES = re.compile(rf"[ \t]?(?:{_SOURCE}(?=\[[\d^]))+(?:{_SOURCE}(?!\())?")
 _MARK = re.compile(r"[ \t]?(?:\[\^[^\]\n]{1,20}\]:?|\[\d{1,3}(?:,[ \t]?\d{1,3})*\]|【[^】\n]{1,40}】)")
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _WORD = re.compile(r"[^\W_]+(?:[.'’_-][^\W_]+)*%?")
-_ADDRESS = re.compile(r"<?(?:\b(?:https?|ftp)://|\bwww\.|\bmailto:)[!-;=?-~]+>?", re.IGNORECASE)
+_ADDRESS = re.compile(r"<?(?<![0-9A-Za-z_])(?:(?:https?|ftp)://|www\.|mailto:)[!-;=?-~À-ɏ]+>?", re.IGNORECASE)
 _BEHIND_ADDRESS = ".,;:!?]}'\"*_"
 _PLACEHOLDER = re.compile(r"<([^\W\d][^<>\n]{0,60})>")
 
@@ -119,6 +121,7 @@ def _without_formulas(line: str) -> str:
 
 def _without_targets(line: str) -> str:
     """Leave the texts of links and pictures, and nothing of addresses and marks of sources."""
+    line = _SOURCES.sub("", line)  # [1][2] is no link with the text 1
     for pattern in (_IMAGE, _LINK, _LINK):  # a link may have another one within it, as a picture has
         line = pattern.sub(r"\1", line)
     return _ADDRESS.sub(_behind_address, _MARK.sub("", line))

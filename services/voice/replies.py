@@ -15,6 +15,7 @@ from services.ownership import Ownership
 from services.ports import AssistantRepository, ChatRepository, SpeechSynthesizer
 from services.voice.links import LinkSignature, LinkSigner
 from services.voice.on_use import OnUse
+from services.voice.script import is_said
 from services.voice.speaking import Audio, Speaker, Spoken
 
 logger = logging.getLogger("orquestra.voice")
@@ -29,11 +30,14 @@ OggEncoder = Callable[[Iterable[bytes], int], bytes]
 class SpokenReplies:
     """Speak stored answers, and keep how long listeners waited for those that were spoken while they were written.
 
+    Args:
+        count: counts what is spoken against the assistant's rate, as `AssistantService.count`.
+
     Attributes:
         signer: signs the links to them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the composition root is the only caller
         self,
         chats: ChatRepository,
         assistants: AssistantRepository,
@@ -41,6 +45,7 @@ class SpokenReplies:
         speaker: Speaker,
         synthesizer: OnUse[SpeechSynthesizer],
         ogg: OnUse[OggEncoder],
+        count: Callable[[Assistant], None],
     ) -> None:
         self._chats = chats
         self._assistants = assistants
@@ -49,6 +54,7 @@ class SpokenReplies:
         self._speaker = speaker
         self._synthesizer = synthesizer
         self._ogg = ogg
+        self._count = count
 
     def find(self, listener: Listener, chat_id: str) -> Chat:
         """Return a chat whose answer may be heard.
@@ -68,7 +74,7 @@ class SpokenReplies:
             raise NotFound(f"There is no chat {chat_id!r}.")
         given_out = chat.status is ChatStatus.ANSWERED
         given_out |= chat.status is ChatStatus.SUPPRESSED and isinstance(listener, Principal)
-        if not given_out or not (chat.response or "").strip():
+        if not given_out or not is_said(chat.response or ""):
             raise Conflict("This chat has no answer to speak. GET /chats/get/<id> says why.", code="no_answer")
         return chat
 
@@ -77,14 +83,14 @@ class SpokenReplies:
 
         Raises:
             NotFound: the assistant was deleted.
-            ProviderFailed, DeadlineExceeded, CallCancelled: as `Speaker.say`.
+            RateLimited: more a minute than the assistant takes.
+            ProviderFailed, DeadlineExceeded, CallCancelled: as `Speaker.retell`.
         """
         assistant = self._assistants.get(chat.assistant_id)
         if assistant is None:
             raise NotFound(f"There is no chat {chat.id!r}.")
-        heard_in = chat.heard.language if chat.heard is not None else None
-        language = assistant.language or heard_in
-        yield from self._speaker.say(assistant, chat.response or "", fmt, deadline, language=language)
+        self._count(assistant)
+        yield from self._speaker.retell(assistant, chat, fmt, deadline)
 
     def speak_into_ogg(self, chat: Chat, deadline: Deadline) -> bytes:
         """Return a chat's answer as a whole file, Opus in Ogg; raises as `speak`."""

@@ -114,3 +114,9 @@ class _Part:
                 self._spoken_in = spoken_language(self._language, self._heard, text, *self._questions)
             said.append(Sentence(text, self._spoken_in, self._is_filler))
         return said
+
+
+def is_said(text: str) -> bool:
+    """Tell whether anything of a text is said: of code, addresses and emoji alone nothing is."""
+    sentences, spoken = SentenceStream("en"), SpokenText()
+    return any(spoken.read(sentence) for sentence in (*sentences.feed(text), *sentences.finish()))

@@ -4,7 +4,7 @@ import re
 
 _MOST_LABEL, _MOST_MARK, _MOST_ADDRESS = 200, 40, 2_000  # a text that never closes a bracket is not held back for ever
 _TARGET = re.compile(r"\((?:[^()\n]|\([^()\n]*\))*\)")
-_ADDRESS = re.compile(r"https?://[!-~]*")
+_ADDRESS = re.compile(r"https?://[!-~À-ɏ]*")
 _FENCE = 3
 
 SPAN_BEGINS = r"`+|\[|【|https?://"

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from models.answers import AnswerEvent, TextDelta
+from models.answers import AnswerEvent, Done, TextDelta
 from models.assistants import Assistant
+from models.chats import Chat
 from models.deadline import Deadline
 from models.voice import SpeechFormat
 from services.ports import SpeechSynthesizer
@@ -24,7 +25,9 @@ class Audio:
 
 @dataclass(frozen=True)
 class Spoken:
-    """The end of a spoken answer, and how long it took from the stored message until there was something to hear.
+    """How long it took from the stored message until there was something to hear of its answer.
+
+    It is told once: as soon as the answer is stored and its first sound was there, else at the end.
 
     Attributes:
         first_sentence_ms: until the answer's first sentence was written; None if it has none.
@@ -60,7 +63,7 @@ class Speaker:
         deadline: Deadline,
         language: str | None = None,
     ) -> Generator[SpokenEvent, None, None]:
-        """Yield an answer's sound as it is written, and `Stored`, `Replaying` and `Done` as they come; last `Spoken`.
+        """Yield an answer's sound as it is written, `Stored`, `Replaying` and `Done` as they come, and once `Spoken`.
 
         The sound of a sentence comes at once when it is whole; MP3 that takes longer comes in pieces, samples come as
         they are. The events are read by a thread of their own. Cancelling the deadline stops that too, and so does
@@ -79,8 +82,7 @@ class Speaker:
         script = Script(assistant.language, language)
         answer = SpokenAnswer(events, script, self._speech(assistant, fmt, None), deadline)
         try:
-            yield from _played(answer)
-            yield Spoken(answer.first_sentence_ms, answer.first_audio_ms)
+            yield from _timed(answer)
         except GeneratorExit:
             deadline.cancel()
             raise
@@ -102,13 +104,38 @@ class Speaker:
             voice: a voice's id; None for the assistant's.
         """
         script = Script(language or assistant.language, None)
-        speech = self._speech(assistant, fmt, voice)
-        with contextlib.closing(_played(SpokenAnswer(iter((TextDelta(text),)), script, speech, deadline))) as played:
-            yield from (item for item in played if isinstance(item, Audio))
+        script.answers(text)  # where its first sentence tells no language, the rest does
+        yield from _read_aloud(text, script, self._speech(assistant, fmt, voice), deadline)
+
+    def retell(
+        self, assistant: Assistant, chat: Chat, fmt: SpeechFormat, deadline: Deadline
+    ) -> Generator[Audio, None, None]:
+        """Yield the sound of a stored answer, as if it were written now; raises as `speak`."""
+        script = Script(assistant.language, chat.heard.language if chat.heard is not None else None)
+        script.answers(chat.message or "")
+        yield from _read_aloud(chat.response or "", script, self._speech(assistant, fmt, None), deadline)
 
     def _speech(self, assistant: Assistant, fmt: SpeechFormat, voice: str | None) -> Speech:
         chosen = voice or assistant.voice or self._default_voice
         return Speech(self._synthesizer, self._slots, Owner(assistant.id), chosen, fmt)
+
+
+def _read_aloud(text: str, script: Script, speech: Speech, deadline: Deadline) -> Generator[Audio, None, None]:
+    with contextlib.closing(_played(SpokenAnswer(iter((TextDelta(text),)), script, speech, deadline))) as played:
+        yield from (item for item in played if isinstance(item, Audio))
+
+
+def _timed(answer: SpokenAnswer) -> Generator[SpokenEvent, None, None]:
+    stored = told = False
+    with contextlib.closing(_played(answer)) as played:
+        for item in played:
+            yield item
+            stored = stored or isinstance(item, Done)
+            if stored and not told and answer.first_audio_ms is not None:
+                told = True
+                yield Spoken(answer.first_sentence_ms, answer.first_audio_ms)
+    if not told:
+        yield Spoken(answer.first_sentence_ms, answer.first_audio_ms)
 
 
 def _played(answer: SpokenAnswer) -> Generator[AnswerEvent | Audio, None, None]:

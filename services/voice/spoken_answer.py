@@ -178,6 +178,13 @@ class SpokenAnswer:
             with self._news:
                 self._read_to_the_end, self._failure = True, ending
                 self._news.notify_all()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Stop the answer where the reading broke off: else its model waits, and its lease is renewed, for nobody."""
+        close = getattr(self._events, "close", None)
+        if close is not None:
+            close()
 
     def _take(self, event: AnswerEvent) -> None:
         match event:

@@ -76,14 +76,17 @@ def test_a_message_whose_job_was_lost_is_asked_for_by_the_sweeper(stores: Stores
     assert [one.id for one in stores.chats.unfinished(now() + timedelta(seconds=60), 10)] == [chat.id]
 
 
-def test_messages_that_wait_for_a_worker_are_not_asked_for_without_end(stores: Stores) -> None:
+def test_while_many_jobs_wait_few_messages_are_asked_for_again(stores: Stores) -> None:
     engine = Engine(stores, ScriptedModel([]))
-    chat, _ = accept(engine)
-    for _ in range(300):
-        seen = engine.chat("hello")
-        assert stores.chats.requeue(seen, now())  # the time is up at which it is asked for again
-        engine.service.sweep()
-    assert engine.jobs.jobs == [(ANSWER_CHAT, chat.id, 0.0)] * 100
+    for number in range(8):
+        accept(engine, f"{number}")
+        assert stores.chats.requeue(engine.chat(f"{number}"), now())  # the time is up at which it is asked for again
+    engine.jobs.jobs *= 20
+    engine.service.sweep()
+    assert len(engine.jobs.jobs) == 8 * 20 + 5
+    engine.jobs.jobs.clear()
+    engine.service.sweep()
+    assert len(engine.jobs.jobs) == 3, "the others had been asked for a moment ago"
 
 
 def test_accepting_it_again_changes_nothing(stores: Stores) -> None:

@@ -324,3 +324,38 @@ def test_recovery_goes_on_behind_a_name_that_no_store_can_hold(stores: Stores, t
     house.main.shelf.recover()
     assert [one.revision for one in house.place.files.kept()] == []
     assert (versions / "a" / "knowledge").exists(), "it was put there by hand, and stays"
+
+
+def test_a_job_whose_document_is_worked_on_serves_another_one(house: House) -> None:
+    server = house.server(at_once=0)
+    server.jobs.held = True
+    other = make_assistant()
+    house.stores.assistants.add(other)
+    for name in ("1.md", "2.md"):
+        house.upload(server, OLD, name)
+    last = server.documents.add(ADMIN, other.id, DocumentType.RAG, "x.md", NEW)
+    first_job, second_job, third_job = server.jobs.waiting
+
+    def third_job_runs() -> None:
+        current = house.stores.documents.get(last.id)
+        assert current is not None
+        assert current.lease_owner, "the second job took it: it was the other assistant's turn"
+        server.indexing.index(third_job)
+
+    server.indexing.index(first_job)
+    house.parser.happens.append(third_job_runs)
+    server.indexing.index(second_job)
+    found = [server.documents.list(ADMIN, owner.id, None, PAGE) for owner in (house.assistant, other)]
+    assert {one.status for listing in found for one in listing.items} == {DocumentStatus.READY}
+
+
+def test_a_job_that_somebody_is_quicker_than_serves_another_document(house: House) -> None:
+    main = house.server(at_once=0)
+    main.jobs.held = True
+    for name in ("1.md", "2.md", "3.md"):
+        house.upload(main, OLD, name)
+    first, second, _ = main.jobs.waiting
+    main.indexing.index(first)
+    quicker = Interrupted(house.real("documents"), "claim", lambda: main.indexing.index(second))
+    house.server({"documents": quicker}).indexing.index(first)
+    assert {document.status for document in house.documents()} == {DocumentStatus.READY}

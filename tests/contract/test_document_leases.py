@@ -159,14 +159,17 @@ def test_the_oldest_of_each_assistant_waits_for_its_turn(stores: Stores) -> None
     assert all(stores.documents.add(document) for document in (first, second, other))
     others: dict[str, dict[str, Any]] = {
         "leased": {"lease_owner": "x", "lease_until": later(1)},
-        "begun": {"status": DocumentStatus.INDEXING},
-        "failed before": {"attempts": 1},
+        "begun": {"status": DocumentStatus.INDEXING, "lease_until": later(1)},
+        "failed before": {"attempts": 1, "lease_until": later(1)},
         "ready": {"status": DocumentStatus.READY},
         "failed": {"status": DocumentStatus.FAILED},
     }
     for name, fields in others.items():
         waiting(stores, name, **fields)
-    assert list(stores.documents.waiting()) == [(one, first.id), (two, other.id)]
+    died = waiting(stores, "died", status=DocumentStatus.INDEXING, lease_owner="x", lease_until=NOW)
+    again = waiting(stores, "again", attempts=1, lease_until=NOW)
+    expected = [(one, first.id), (two, other.id), (died.assistant_id, died.id), (again.assistant_id, again.id)]
+    assert list(stores.documents.waiting(NOW)) == expected
 
 
 def test_documents_without_a_models_embeddings_are_paged_by_id(stores: Stores) -> None:

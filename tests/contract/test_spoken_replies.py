@@ -11,7 +11,7 @@ from models.assistants import Assistant
 from models.chats import Chat, ChatStatus
 from models.clock import now
 from models.deadline import Deadline
-from models.errors import Conflict, NotFound, OrquestraError, Unauthenticated
+from models.errors import Conflict, NotFound, OrquestraError, RateLimited, Unauthenticated
 from models.ids import new_id
 from models.users import Principal, Role
 from models.voice import Heard, SpeechFormat
@@ -40,11 +40,18 @@ class Desk:
         stores.assistants.add(self.assistant)
         stores.chats.add(self.chat)
         self.synthesizer = ScriptedSynthesizer()
+        self.counted = 0
         synthesizer: OnUse[SpeechSynthesizer] = OnUse(lambda: self.synthesizer)
         ogg: OnUse[OggEncoder] = OnUse(lambda: lambda pieces, rate: b"".join(pieces) + f" at {rate}".encode())
         repository: Any = chats or stores.chats
         speaker = Speaker(synthesizer, FairSlots(2))
-        self.replies = SpokenReplies(repository, stores.assistants, SIGNER, speaker, synthesizer, ogg)
+        self.replies = SpokenReplies(repository, stores.assistants, SIGNER, speaker, synthesizer, ogg, self.count)
+
+    def count(self, assistant: Assistant) -> None:
+        """Take a second one as one too many."""
+        self.counted += 1
+        if self.counted > 1:
+            raise RateLimited(f"{assistant.name} is asked too often.", retry_after=1)
 
     def refusal(self, listener: Listener) -> tuple[type[OrquestraError], str]:
         """Return why somebody may not hear the answer."""
@@ -105,7 +112,10 @@ def test_a_link_ends(stores: Stores) -> None:
 @everybody
 @pytest.mark.parametrize(
     ("status", "response"),
-    [*((status, "Olá") for status in ChatStatus if status is not ChatStatus.ANSWERED), (ChatStatus.ANSWERED, " \n")],
+    [
+        *((status, "Olá") for status in ChatStatus if status is not ChatStatus.ANSWERED),
+        (ChatStatus.ANSWERED, "`x = 1` 🎉"),
+    ],
     ids=str,
 )
 def test_what_nobody_was_given_is_heard_by_managers_at_most(
@@ -130,6 +140,18 @@ def test_the_language_is_the_assistants_or_the_one_that_was_heard(
     response = "Todos os funcionários têm vinte e cinco dias de férias por ano."
     desk = Desk(stores, language=language, heard=heard, response=response)
     assert desk.spoken_in() == {spoken}
+
+
+def test_whoever_fetches_a_link_counts_against_the_assistants_rate(stores: Stores) -> None:
+    desk = Desk(stores)
+    assert list(desk.replies.speak(desk.chat, SpeechFormat.PCM, Deadline(5)))
+    with pytest.raises(RateLimited):
+        list(desk.replies.speak(desk.chat, SpeechFormat.PCM, Deadline(5)))
+
+
+def test_a_beginning_that_tells_no_language_is_spoken_in_that_of_the_question(stores: Stores) -> None:
+    desk = Desk(stores, message="Quais são os prazos para o reembolso das despesas?", response="Tabela 2026")
+    assert desk.spoken_in() == {"pt-BR"}, "as it is while it is written"
 
 
 def test_a_whole_file_has_all_sentences_at_the_synthesizers_rate(stores: Stores) -> None:

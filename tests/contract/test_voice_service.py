@@ -5,7 +5,7 @@ import pytest
 from models.answers import Inbound
 from models.conversations import Channel
 from models.deadline import Deadline
-from models.errors import Invalid, ProviderFailed
+from models.errors import Invalid, ProviderFailed, TooLarge
 from models.voice import Recording, SpeechFormat, Transcript, Upload, Voice
 from services.ports import AudioDecoder, SpeechSynthesizer, Transcriber
 from services.providers.scripted_voice import ScriptedSynthesizer, ScriptedTranscriber
@@ -47,7 +47,7 @@ class Desk:
         decoder: OnUse[AudioDecoder] = OnUse(OnlyFiles)
         transcriber: OnUse[Transcriber] = OnUse(lambda: self.transcriber)
         synthesizer: OnUse[SpeechSynthesizer] = OnUse(lambda: self.synthesizer)
-        hearing = Hearing(decoder, transcriber)
+        hearing = Hearing(decoder, transcriber, 100)
         recorded = RecordedMessages(stores.chats, hearing)
         self.service = VoiceService(hearing, recorded, Speaker(synthesizer, FairSlots(2)), synthesizer)
         self.message = Inbound(make_assistant(language="pt-BR"), Channel("a", "voice"), "")
@@ -61,6 +61,13 @@ def test_what_is_no_file_is_heard_as_bare_samples_where_these_may_come(stores: S
     with pytest.raises(Invalid) as refused:
         desk.service.heard(desk.message, BARE, Deadline(5))
     assert refused.value.code == "audio_unreadable"
+
+
+def test_a_recording_of_more_bytes_than_an_upload_may_have_is_not_even_decoded(stores: Stores) -> None:
+    desk = Desk(stores)
+    with pytest.raises(TooLarge) as refused:
+        desk.service.heard(desk.message, Upload(b"x" * 101), Deadline(5), bare_rate=41_000)
+    assert refused.value.code == "too_large"
 
 
 @pytest.mark.parametrize("error", [Invalid("Nobody speaks.", code="no_speech"), ProviderFailed("It is down.")])

@@ -270,7 +270,14 @@ def test_recordings_that_are_none_are_refused(channel: httpx2.Client) -> None:
     for form in ({"files": {"file": ("", b"x")}}, {"data": {"file": "x"}}, {"files": {"sound": ("q.wav", wav())}}):
         refused = channel.post("/voice/processAudioFile", **form)
         assert (refused.status_code, refused.json()["code"]) in ((422, "validation_failed"), (400, "invalid_form"))
-    wrong: dict[str, Any] = {"sample_rate": "1", "format": "flac", "language": "??", "metadata": "[1]", "id": " "}
+    wrong: dict[str, Any] = {
+        "sample_rate": "1",
+        "format": "flac",
+        "language": "??",
+        "metadata": "[1]",
+        "id": " ",
+        "no": "1",
+    }
     refused = record(channel, **wrong)
     assert (refused.status_code, set(refused.json()["errors"])) == (422, set(wrong))
     for body in ({}, {"text": " "}, {"text": "x" * 32_001}, {"text": "x", "format": "ogg"}, {"text": "x", "no": 1}):

@@ -89,11 +89,16 @@ class MemoryDocuments:
             self.held[document_id] = claimed
             return claimed
 
-    def waiting(self) -> Sequence[tuple[str, str]]:
-        """Return (assistant id, id of its oldest document that is `stored` and was never claimed), oldest first."""
+    def waiting(self, at: datetime) -> Sequence[tuple[str, str]]:
+        """Return (assistant id, id of its oldest document that waits), oldest first.
+
+        Those wait that were never claimed, and unfinished ones whose `lease_until` is None or not after `at`.
+        """
         found: dict[str, str] = {}
         for held in self._sorted():
-            if held.status is DocumentStatus.STORED and held.lease_owner is None and not held.attempts:
+            fresh = held.status is DocumentStatus.STORED and held.lease_owner is None and not held.attempts
+            unfinished = held.status in (DocumentStatus.STORED, DocumentStatus.INDEXING)
+            if unfinished and (fresh or held.lease_until is None or held.lease_until <= at):
                 found.setdefault(held.assistant_id, held.id)
         return list(found.items())
 

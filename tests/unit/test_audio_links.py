@@ -33,6 +33,7 @@ class Held:
 
 CHAT = make_chat(response="Olá.", reply_audio=True)
 SIGNED = SIGNER.sign(CHAT.id, NOW)
+UNANSWERED = [status for status in ChatStatus if status is not ChatStatus.ANSWERED]
 
 
 def test_a_link_is_valid_for_a_day() -> None:
@@ -91,11 +92,18 @@ def test_links_lead_to_the_address_of_the_setting_or_of_the_request(public_url: 
     "chat",
     [
         replace(CHAT, reply_audio=False),
+        replace(CHAT, response="```\nx = 1\n```"),
         replace(CHAT, response=""),
         replace(CHAT, response=None),
         *(replace(CHAT, status=status) for status in ChatStatus if status is not ChatStatus.ANSWERED),
     ],
-    ids=["unasked", "empty", "none", *(status.value for status in ChatStatus if status is not ChatStatus.ANSWERED)],
+    ids=[
+        "unasked",
+        "code",
+        "empty",
+        "none",
+        *(status.value for status in ChatStatus if status is not ChatStatus.ANSWERED),
+    ],
 )
 def test_what_is_no_answer_has_no_link(chat: Chat) -> None:
     assert shown(chat) is None

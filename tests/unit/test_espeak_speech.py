@@ -46,6 +46,17 @@ def test_mp3_has_bare_frames_of_the_same_length(espeak: EspeakSpeech) -> None:
     assert seconds == pytest.approx(len(_samples(espeak, Manner("en-US"))) / (2 * 22_050), abs=0.15)
 
 
+def test_every_voice_that_is_listed_can_be_heard(espeak: EspeakSpeech) -> None:
+    ids = [voice.id for voice in espeak.voices(Deadline(10))]
+    assert [id for id in ids if len(_samples(espeak, Manner("en-US", id), "Taxi 25")) < 2 * 22_050 // 4] == []
+
+
+def test_no_voice_changes_how_another_one_speaks(espeak: EspeakSpeech) -> None:
+    before = len(_samples(espeak, Manner("en-US")))
+    _samples(espeak, Manner("uk-UA"))
+    assert len(_samples(espeak, Manner("en-US"))) == pytest.approx(before, rel=0.02)
+
+
 def test_each_language_has_a_voice_of_its_own(espeak: EspeakSpeech) -> None:
     text = "Taxi 25"
     heard = {tag: _samples(espeak, Manner(tag), text) for tag in ("en-US", "pt-BR", "pt-PT", "zh-CN", "zh-HK", "de")}
@@ -69,7 +80,7 @@ def test_each_language_has_a_voice_of_its_own(espeak: EspeakSpeech) -> None:
 def test_a_language_is_spoken_by_the_voice_that_fits_best(espeak: EspeakSpeech, tag: str, voice: str) -> None:
     text = "12 taxi"
     assert len(_samples(espeak, Manner(tag), text)) == pytest.approx(
-        len(_samples(espeak, Manner("xx", voice), text)), abs=500
+        len(_samples(espeak, Manner("xx", voice), text)), abs=2_000
     )
 
 
@@ -123,7 +134,7 @@ def test_many_speak_at_once_each_in_its_own_language(espeak: EspeakSpeech) -> No
     alone = {tag: len(_samples(espeak, Manner(tag))) for tag in tags}
     with ThreadPoolExecutor(16) as pool:
         lengths = list(pool.map(lambda tag: len(_samples(espeak, Manner(tag))), tags))
-    assert lengths == [pytest.approx(alone[tag], abs=500) for tag in tags]
+    assert lengths == [pytest.approx(alone[tag], abs=2_000) for tag in tags]
 
 
 def test_leaving_aborts_the_library(espeak: EspeakSpeech) -> None:

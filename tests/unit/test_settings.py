@@ -56,6 +56,13 @@ def test_openai_needs_a_key_or_an_address(provider: str) -> None:
         Settings.from_env({"LANGUAGE_MODEL": provider})
 
 
+def test_a_token_of_aws_belongs_to_a_key() -> None:
+    with pytest.raises(SettingsError, match="AWS_SESSION_TOKEN belongs"):
+        Settings.from_env({"AWS_SESSION_TOKEN": "t"})
+    keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    assert Settings.from_env({**keys, "AWS_SESSION_TOKEN": "t"}).aws_session_token == "t"
+
+
 def test_the_reference_systems_names_are_understood() -> None:
     settings = Settings.from_env(
         {

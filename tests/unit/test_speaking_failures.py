@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from typing import cast
 
 import pytest
 
@@ -64,6 +65,20 @@ def test_a_model_that_fails_before_its_first_word_is_told_behind_the_stored_mess
     assert isinstance(next(events), Stored)
     with pytest.raises(ProviderFailed, match="It broke"):
         next(events)
+
+
+def test_a_fault_of_the_reader_ends_the_answer() -> None:
+    seen: list[object] = []
+    hook, threading.excepthook = threading.excepthook, lambda args: seen.append(args.exc_value)
+    answer = Answer([Stored(make_chat()), TextDelta(cast(str, None)), threading.Event()])
+    try:
+        with pytest.raises(OrquestraError, match="server failed"):
+            list(speaker(ScriptedSynthesizer()).speak(ASSISTANT, answer.events(), PCM, answer.deadline))
+        assert answer.over.wait(5) and not answer.ended_well
+        until(lambda: not ours())
+    finally:
+        threading.excepthook = hook
+    assert [type(one) for one in seen] == [TypeError]
 
 
 def test_a_fault_in_the_model_is_told_as_the_servers(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,13 @@ def test_a_text_is_said_in_a_voice_and_language_of_choice() -> None:
     sound = speaker(synthesizer).say(ASSISTANT, TEXT, PCM, Deadline(30), language="pt-BR", voice="chosen")
     assert heard(sound) == SENTENCES
     assert {manner for _, manner in synthesizer.texts} == {Manner("pt-BR", "chosen")}
+
+
+def test_a_text_whose_beginning_tells_no_language_is_said_in_that_of_the_rest() -> None:
+    synthesizer = scripted(lambda text: [samples(text)])
+    text = "# Férias\n\nVocê tem 30 dias de férias por ano."
+    list(speaker(synthesizer).say(replace(ASSISTANT, language=None), text, PCM, Deadline(30)))
+    assert {manner.language for _, manner in synthesizer.texts} == {"pt-BR"}
 
 
 def test_a_text_that_nobody_listens_to_any_more_is_said_no_further() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import replace
+from urllib.parse import unquote
 
 import pytest
 from flask import Flask
@@ -10,7 +11,7 @@ from werkzeug.test import TestResponse
 from models.answers import Done, Replaying, Stored, TextDelta
 from models.chats import ChatStatus
 from models.errors import CallCancelled, OrquestraError, ProviderFailed
-from models.voice import SpeechFormat
+from models.voice import Heard, SpeechFormat
 from routes.errors import register_errors
 from routes.spoken import aloud
 from services.voice.speaking import Audio, Spoken, SpokenEvent
@@ -88,6 +89,17 @@ def test_a_failure_before_the_first_sound_is_a_problem_that_names_the_chat() -> 
     response = ask(Source(Stored(CHAT), BROKEN), **{"X-Transcript": "said"})
     assert (response.status_code, response.mimetype) == (502, "application/problem+json")
     assert (response.headers["X-Chat-ID"], response.headers["X-Transcript"]) == (CHAT.id, "said")
+
+
+def test_a_failure_of_an_answer_that_is_stored_does_not_say_that_there_was_nothing_to_say() -> None:
+    response = ask(Source(Stored(CHAT), Done(ANSWERED), BROKEN))
+    assert response.status_code == 502 and "X-Chat-Status" not in response.headers
+
+
+def test_what_was_understood_is_what_was_stored() -> None:
+    stored = replace(CHAT, message="as another delivery has it", heard=Heard("ear", "en-US", 1.0, "digest", 1, 2))
+    response = ask(Source(Stored(stored), Audio(b"one")), **{"X-Transcript": "as%20this%20one%20has%20it"})
+    assert unquote(response.headers["X-Transcript"]) == stored.message
 
 
 @pytest.mark.parametrize(("error", "lines"), [(BROKEN, 1), (CallCancelled("Nobody is there."), 0)])

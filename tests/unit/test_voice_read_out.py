@@ -29,8 +29,12 @@ def said(text: str, size: int = 4) -> list[str]:
         ("Leia [este texto][1].", "Leia este texto."),
         ("Acesse https://a.b/c?d=1. Ou (www.x.com), ou <http://y.z>!", "Acesse. Ou, ou!"),
         ("Portal: https://a.b/c.", "Portal."),
+        ("Veja https://a.b/política-de-férias?x=1 e www.a.b/ç.", "Veja e."),
+        ("见https://a.b/c。谢谢", "见。谢谢"),
         ("Escreva a rh@exemplo.com ou [ao RH](mailto:rh@exemplo.com).", "Escreva a rh@exemplo.com ou ao RH."),
         ("São 30 dias[^1], veja【4†source】 e [2].", "São 30 dias, veja e."),
+        ("São 30 dias[1][2], e mais [3][4][5].", "São 30 dias, e mais."),
+        ("São 30 dias[^1][^2] e [1][2](http://a.b) e [a][1].", "São 30 dias e2 e a."),
         (
             "Abra `config.py`, mude `retries` para `3` e rode `pip install x`.",
             "Abra config.py, mude retries para 3 e rode.",
