@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import av
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -34,6 +35,7 @@ _OPTIONS = {
     "codec_whitelist": ",".join(sorted(_CODECS)),  # holds while FFmpeg looks what is in a file
     "protocol_whitelist": "none",  # no such protocol: what is to be read is here already
     "max_streams": str(_MOST_STREAMS),
+    "max_probe_packets": "8",  # FFmpeg looks for other codecs in the samples of a WAV file, else in half a megabyte
 }
 _LEAST_RATE, _MOST_RATE = 4_000, 192_000
 _MOST_CHANNELS = 8
@@ -80,6 +82,7 @@ class _Sound:
         self._max_seconds = max_seconds
         self._form: tuple[str, str, int] | None = None
         self._resampler: AudioResampler | None = None
+        self._gathered = AudioFifo()  # a second at a time: frames of 20 ms cost the resampler a third more
 
     def add(self, frame: AudioFrame) -> None:
         """Add a frame; it may be of another form than the one before, as in joined files."""
@@ -89,10 +92,17 @@ class _Sound:
                 raise _unreadable()
             self.end()
             self._form, self._resampler = form, AudioResampler("s16", "mono", RECORDING_RATE)
-        self._resample(frame)
+            self._gathered = AudioFifo()
+        frame.pts = None  # its place is behind the one before, whatever the file says
+        self._gathered.write(frame)
+        if self._gathered.samples >= frame.sample_rate:
+            self._resample(self._gathered.read())
 
     def end(self) -> None:
-        """Add what the resampler still holds."""
+        """Add what was gathered, and what the resampler still holds."""
+        rest = self._gathered.read()
+        if rest is not None:
+            self._resample(rest)
         self._resample(None)
 
     def _resample(self, frame: AudioFrame | None) -> None:
