@@ -6,15 +6,10 @@ when its standard input closes.
 """
 
 import asyncio
-import contextlib
 import json
 import re
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-
-from bench.running import ROOT
 
 PIECES = 50
 TEXT = "".join(f"word{number} " for number in range(PIECES))
@@ -55,19 +50,6 @@ _WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 def model(seconds: float = 0.0, pause: float = 0.0) -> str:
     """Return the name of the model that takes its time like this."""
     return f"after-{seconds}-pause-{pause}"
-
-
-@contextlib.contextmanager
-def door_upstream() -> Iterator[str]:
-    """Run the models in a process of their own and give their base URL."""
-    command = [sys.executable, "-m", "bench.door_upstream"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

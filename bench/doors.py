@@ -22,9 +22,9 @@ from statistics import median
 import httpx2
 
 from bench.door_client import Measured, Target, load
-from bench.door_upstream import PIECES, door_upstream, model
+from bench.door_upstream import PIECES, model
 from bench.litellm_proxy import KEY, litellm_proxy
-from bench.running import running_server
+from bench.running import process_of, running_server
 
 ROUNDS = 5
 """Loads of each way, by turns with the others; the medians count."""
@@ -91,7 +91,7 @@ class Row:
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Measure and print a table in Markdown."""
-    with door_upstream() as upstream:
+    with process_of("bench.door_upstream") as upstream:
         if "stress" in arguments:
             _stress(upstream)
         else:

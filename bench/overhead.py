@@ -5,14 +5,12 @@ that endpoint: streams, read to their end by the same client. Everything on this
 `REQUESTS` a row. The numbers that matter are the ratios and differences between the two ways of the same row.
 """
 
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,7 +19,7 @@ from statistics import median, quantiles
 import httpx2
 
 from bench.demo import prepare
-from bench.running import ROOT, RunningServer, running_server
+from bench.running import RunningServer, process_of, running_server
 
 CONCURRENCIES = (1, 16, 64)
 REQUESTS = 320
@@ -42,7 +40,7 @@ class Row:
 
 def main() -> int:
     """Measure and print a table in Markdown."""
-    with upstream() as model, tempfile.TemporaryDirectory(prefix="orquestra-bench-") as folder:
+    with process_of("bench.upstream") as model, tempfile.TemporaryDirectory(prefix="orquestra-bench-") as folder:
         settings = {"OPENAI_BASE_URL": model, "MESSAGES_PER_MINUTE": "0", "LOG_LEVEL": "WARNING"}
         with running_server(Path(folder), settings) as server, client_of(server.url) as client:
             key = prepare(client, say=lambda line: None)
@@ -124,19 +122,6 @@ def own(clients: threading.local) -> httpx2.Client:
 def client_of(url: str) -> httpx2.Client:
     """Return a client for the preparations."""
     return httpx2.Client(base_url=url, timeout=60)
-
-
-@contextmanager
-def upstream() -> Iterator[str]:
-    """Run the model endpoint and give its base URL."""
-    command = [sys.executable, "-m", "bench.upstream"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
 
 
 def resident_mib(server: RunningServer) -> float:

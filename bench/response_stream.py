@@ -6,7 +6,6 @@ client, by turns: read and thrown away, through `OpenAIResponsesModel`, through 
 """
 
 import contextlib
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from statistics import median
 import openai
 
 from bench.response_upstream import text
-from bench.running import ROOT
+from bench.running import process_of
 from models.answers import ModelRequest, TextDelta, Usage
 from models.chats import Citation
 from models.deadline import Deadline
@@ -42,7 +41,11 @@ Way = Callable[[int], Said | None]
 def main() -> int:
     """Measure and print a table in Markdown."""
     sys.stdout.write("| pieces | way | CPU ms an answer | to ours |\n|---|---|---|---|\n")
-    with _upstream() as url, contextlib.closing(build_client("", url, 2)) as client, _ways(client) as ways:
+    with (
+        process_of("bench.response_upstream") as url,
+        contextlib.closing(build_client("", url, 2)) as client,
+        _ways(client) as ways,
+    ):
         for pieces in PIECES:
             costs = _measured(ways, pieces)
             for way, cost in costs.items():
@@ -129,19 +132,6 @@ def _helped(client: openai.OpenAI, pieces: int) -> Said:
 
 def _request(pieces: int) -> ModelRequest:
     return ModelRequest("a", "How many vacation days do I get per year?", "Be kind.", model=str(pieces))
-
-
-@contextlib.contextmanager
-def _upstream() -> Iterator[str]:
-    """Run the endpoint and give its base URL."""
-    command = [sys.executable, "-m", "bench.response_upstream"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
 
 
 if __name__ == "__main__":

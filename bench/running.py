@@ -16,6 +16,19 @@ _SERVES = re.compile(r"serves (http://\S+)|works on (jobs)")
 _START_SECONDS = 60.0
 
 
+@contextmanager
+def process_of(module: str) -> Iterator[str]:
+    """Run a module in a process of its own and give its first line, its address; it ends with its standard input."""
+    command = [sys.executable, "-m", module]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("no pipes")
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+
+
 @dataclass
 class RunningServer:
     """A server that answers at `url`.

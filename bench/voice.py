@@ -24,9 +24,9 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 
 from bench.demo import prepare
-from bench.running import running_server
+from bench.running import process_of, running_server
 from bench.voice_sounds import SENTENCE_SECONDS, clip_wav, clip_webm, sentence_mp3
-from bench.voice_upstream import Noted, question, voice_upstream
+from bench.voice_upstream import Noted, question
 
 REQUESTS = 10
 AT_ONCE = 30
@@ -124,7 +124,7 @@ def silence(heard: Heard) -> float:
 
 def main() -> int:
     """Measure and print tables in Markdown."""
-    with voice_upstream() as upstream, httpx2.Client(base_url=upstream, timeout=60) as control:
+    with process_of("bench.voice_upstream") as upstream, httpx2.Client(base_url=upstream, timeout=60) as control:
         with _serving(upstream, SYNTHESIS_CALLS=str(2 * AT_ONCE)) as client:
             _first_sounds(client, control)
             sys.stdout.write(

@@ -11,15 +11,13 @@ import asyncio
 import contextlib
 import json
 import re
-import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from itertools import count
 
-from bench.running import ROOT
 from bench.voice_sounds import sentence_mp3
 
 FIRST_TOKEN_SECONDS = 0.35
@@ -112,19 +110,6 @@ class Upstream:
     async def _set(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
         self._delay = float(path.rsplit("/", 1)[1])
         writer.write(_whole("text/plain", b"ok"))
-
-
-@contextlib.contextmanager
-def voice_upstream() -> Iterator[str]:
-    """Run it in a process of its own and give its base URL."""
-    command = [sys.executable, "-m", "bench.voice_upstream"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
 
 
 def _sentence(number: str, part: int) -> str:
