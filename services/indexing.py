@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,6 +16,7 @@ from services.embedding import EmbeddingService
 from services.hosting.documents import HostedDocuments
 from services.leases import LeaseKeeper
 from services.ports import JobQueue, Parser
+from services.rotation import Rotation
 from services.shelf import Shelf
 
 logger = logging.getLogger("orquestra.indexing")
@@ -60,26 +60,6 @@ class Attempt:
     build: str
 
 
-class Turns:
-    """Whose turn it is among those who wait: that of who had none for longest, as far as this process knows."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, int] = {}
-        self._number = 0
-        self._lock = threading.Lock()
-
-    def next(self, waiting: Sequence[tuple[str, str]]) -> str | None:
-        """Return what waits for whoever has the turn; `waiting` is pairs of who and what."""
-        with self._lock:
-            self._last = {who: self._last[who] for who, _ in waiting if who in self._last}
-            if not waiting:
-                return None
-            who, what = min(waiting, key=lambda pair: self._last.get(pair[0], 0))
-            self._number += 1
-            self._last[who] = self._number
-            return what
-
-
 class IndexingService:
     """Make uploaded documents answerable: stored -> indexing -> ready | failed.
 
@@ -110,7 +90,7 @@ class IndexingService:
         self._leases = leases
         self._embedding = embedding
         self._hosting = hosting
-        self._turns = Turns()
+        self._turns = Rotation()
         self._backlog = backlog
 
     def schedule(self, document: Document) -> None:

@@ -7,6 +7,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 
+def derived_key(secret: str, purpose: str) -> bytes:
+    """Return 32 bytes for one purpose (HKDF, RFC 5869), from which neither the secret nor another key follows."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.encode())
+
+
 class Sealer:
     """Seal texts of one purpose (Fernet, with a key derived by HKDF).
 
@@ -16,8 +21,7 @@ class Sealer:
     """
 
     def __init__(self, secret: str, purpose: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.encode())
-        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+        self._fernet = Fernet(base64.urlsafe_b64encode(derived_key(secret, purpose)))
 
     def seal(self, text: str) -> str:
         """Return a text sealed; twice the same gives two that differ."""

@@ -3,12 +3,8 @@
 import base64
 from datetime import datetime
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from models.assistants import Assistant
-
-_BYTES = 32
+from services.sealing import derived_key
 
 
 class WebhookSecrets:
@@ -19,7 +15,7 @@ class WebhookSecrets:
     """
 
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        self._secret = secret
 
     def current(self, assistant: Assistant) -> str:
         """Return the secret that an assistant's callbacks are signed with."""
@@ -33,6 +29,5 @@ class WebhookSecrets:
         return self.current(assistant), self._derive(assistant.id, assistant.webhook_version - 1)
 
     def _derive(self, assistant_id: str, version: int) -> str:
-        info = f"orquestra webhook secrets/{assistant_id}/{version}".encode()
-        key = HKDF(algorithm=SHA256(), length=_BYTES, salt=None, info=info).derive(self._secret)
+        key = derived_key(self._secret, f"orquestra webhook secrets/{assistant_id}/{version}")
         return "whsec_" + base64.b64encode(key).decode()

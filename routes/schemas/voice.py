@@ -66,15 +66,20 @@ class VoiceTextSchema(VoiceMessageSchema):
     metadata = fields.Dict(keys=fields.String(), load_default=dict, validate=is_metadata)
 
 
-class RecordingSchema(CallerSchema):
-    """Sound, as a file or as bare samples."""
+class SamplesSchema(Schema):
+    """What tells that a file of sound is none, but bare samples."""
 
-    file = UploadField(required=True, validate=is_file)
     sample_rate = fields.Integer(
         load_default=None,
         validate=validate.Range(8_000, 48_000),
         metadata={"description": "of bare samples: signed 16 bit, little endian, mono"},
     )
+
+
+class RecordingSchema(CallerSchema, SamplesSchema):
+    """Sound, as a file or as bare samples."""
+
+    file = UploadField(required=True, validate=is_file)
     language = Text(
         load_default=None, validate=is_language, metadata={"description": "what is spoken; default: the assistant's"}
     )
@@ -132,9 +137,9 @@ def inbound(data: dict[str, Any], assistant: Assistant, idempotency_key: str | N
     )
 
 
-def uploaded(form: dict[str, Any]) -> Upload:
-    """Build what is to be heard from a loaded RecordingSchema."""
-    file: FileStorage = form["file"]
+def uploaded(form: dict[str, Any], field: str = "file") -> Upload:
+    """Build what is to be heard from a loaded SamplesSchema that has a file in this field."""
+    file: FileStorage = form[field]
     return Upload(file.read(), file.filename or "", file.mimetype, form["sample_rate"])
 
 

@@ -5,35 +5,30 @@ from typing import Any
 from flask_smorest.fields import Upload as UploadField
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from models.voice import SpeechFormat, Upload
+from models.voice import SpeechFormat
 from routes.schemas.base import Text
 from routes.schemas.chats import ChannelMessageSchema, is_metadata
 from routes.schemas.documents import is_file
-from routes.schemas.voice import JsonText
+from routes.schemas.voice import JsonText, SamplesSchema, uploaded
 from services.voice.links import LinkSignature
 
 OGG = "ogg"
 """Opus in Ogg, the format of messengers' own voice notes: a whole file, unlike those of `SpeechFormat`."""
 
 
-class VoiceNoteSchema(ChannelMessageSchema):
+class VoiceNoteSchema(ChannelMessageSchema, SamplesSchema):
     """A person's message as a recording; the other fields are those of a written one."""
 
     audio = UploadField(required=True, validate=is_file)
-    sample_rate = fields.Integer(
-        load_default=None,
-        validate=validate.Range(8_000, 48_000),
-        metadata={"description": "of bare samples: signed 16 bit, little endian, mono"},
-    )
     message = Text(load_default="", validate=validate.Equal("", error="Send either message or audio."))
     metadata = JsonText(keys=fields.String(), load_default=dict, validate=is_metadata)
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Fold the file and what is told of it into a recording."""
-        file, sample_rate = data.pop("audio"), data.pop("sample_rate")
-        recording = Upload(file.read(), file.filename or "", file.mimetype, sample_rate)
-        return {**data, "recording": recording}
+        recording = uploaded(data, "audio")
+        rest = {name: value for name, value in data.items() if name not in ("audio", "sample_rate")}
+        return {**rest, "recording": recording}
 
 
 class AudioQuery(Schema):

@@ -11,20 +11,18 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from models.documents import ParsedText
-from models.errors import Invalid, Unavailable
+from models.errors import Invalid
+from services.child_processes import start_child
 
 logger = logging.getLogger("orquestra.parsing")
 
-_ROOT = Path(__file__).resolve().parents[2]
 _CHUNK = 2**16
 _LONGEST_ANSWER = 512 * 2**20
 _TO_EXIT = 1.0  # seconds
@@ -65,7 +63,7 @@ def read_in_child(extension: str, filename: str, content: bytes, limits: Limits)
     numbers = (2 * int(limits.seconds + 1), limits.memory, len(name), len(content))
     command = [sys.executable, "-m", "services.knowledge.reading", extension, *map(str, numbers)]
     deadline = time.monotonic() + limits.seconds
-    with _started(command) as child:
+    with start_child(command, "to read the file") as child:
         said: bytes | None = None
         try:
             said = _converse(child, (name, content), deadline)
@@ -78,21 +76,6 @@ def read_in_child(extension: str, filename: str, content: bytes, limits: Limits)
     if answer.parsed is None:
         raise Invalid(answer.detail, code=answer.code)
     return answer.parsed
-
-
-def _started(command: list[str]) -> "subprocess.Popen[bytes]":
-    try:
-        return subprocess.Popen(
-            command,
-            cwd=_ROOT,
-            env={"TMPDIR": tempfile.gettempdir()},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise Unavailable("No process could be started to read the file. Try again in a moment.") from error
 
 
 def _converse(child: "subprocess.Popen[bytes]", parts: tuple[bytes, ...], deadline: float) -> bytes | None:

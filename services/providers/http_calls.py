@@ -189,6 +189,21 @@ def read_on(call: Call, response: httpx2.Response, endpoint: Endpoint) -> Genera
         raise endpoint.cut() from error
 
 
+def read_whole(call: Call, response: httpx2.Response, endpoint: Endpoint, most_bytes: int) -> bytes:
+    """Return a response's body; raises as `read_on`.
+
+    Raises:
+        ProviderFailed: code of `Endpoint.unreadable`, it is longer than any answer.
+    """
+    content = bytearray()
+    for chunk in read_on(call, response, endpoint):
+        content += chunk
+        if len(content) > most_bytes:
+            endpoint.log(logging.ERROR, "an answer without end", "")
+            raise endpoint.unreadable()
+    return bytes(content)
+
+
 def _report(response: httpx2.Response, call: Call, endpoint: Endpoint) -> ProviderFailed:
     with contextlib.closing(response):
         try:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from models.deadline import Deadline
 from models.errors import DeadlineExceeded, InputRefused, ProviderFailed
-from services.providers.http_calls import Endpoint, opened, read_on
+from services.providers.http_calls import Endpoint, opened, read_whole
 from services.providers.http_sockets import Call
+from services.providers.openai_sending import opening
 
 _MOST_TEXTS = 64
 _MOST_CHARACTERS = 100_000
@@ -157,13 +158,8 @@ class OpenAIEmbedder:
 
     def _fetch(self, batch: list[str], deadline: Deadline) -> bytes:
         call = Call(deadline)
-        content = bytearray()
         with opened(lambda: self._send(batch, call), call, self._endpoint) as response:
-            for chunk in read_on(call, response, self._endpoint):
-                content += chunk
-                if len(content) > _MOST_BYTES:
-                    raise self._unreadable("an answer without end")
-        return bytes(content)
+            return read_whole(call, response, self._endpoint, _MOST_BYTES)
 
     def _send(self, batch: list[str], call: Call) -> httpx2.Response:
         """Send a batch and return the response.
@@ -171,25 +167,14 @@ class OpenAIEmbedder:
         Raises:
             _Refused: a smaller one may be accepted.
         """
-        opening = self._client.embeddings.with_streaming_response.create(
+        asking = self._client.embeddings.with_streaming_response.create(
             model=self.model, input=batch, encoding_format="float", timeout=call.timeout()
         )
-        try:
-            return opening.__enter__().http_response
-        except openai.APIStatusError as error:
-            if error.status_code in _TOO_MUCH:
-                self._endpoint.log(
-                    logging.INFO, f"HTTP {error.status_code} for {len(batch)} texts", error.response.text
-                )
-                raise _Refused(error.status_code, error.response.text) from None
-            return error.response
-        except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.HTTPError):
-                raise error.__cause__ from None
-            raise self._endpoint.unreachable() from error
-        except openai.OpenAIError as error:
-            self._endpoint.log(logging.ERROR, "the SDK failed", repr(error))
-            raise self._endpoint.unreadable() from error
+        response = opening(asking, self._endpoint)
+        if response.status_code in _TOO_MUCH:
+            self._endpoint.log(logging.INFO, f"HTTP {response.status_code} for {len(batch)} texts", response.text)
+            raise _Refused(response.status_code, response.text)
+        return response
 
     def _parsed(self, content: bytes, count: int) -> list[list[float]]:
         """Return the rows in the order of the texts."""

@@ -9,7 +9,7 @@ import openai
 
 from models.deadline import Deadline
 from models.errors import Invalid
-from services.providers.http_calls import opened, read_on
+from services.providers.http_calls import opened, read_whole
 from services.providers.http_sockets import Call
 from services.providers.openai_embeddings import QuietEndpoint
 from services.providers.openai_sending import opening
@@ -44,13 +44,9 @@ class OpenAIEmbeddingsDoor:
             ProviderFailed: after bounded retries of what may pass.
             DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
         """
-        call, content = Call(deadline), bytearray()
+        call = Call(deadline)
         with opened(lambda: self._send(fields, call), call, self._endpoint) as response:
-            for chunk in read_on(call, response, self._endpoint):
-                content += chunk
-                if len(content) > _MOST_BYTES:
-                    raise self._endpoint.unreadable()
-        return bytes(content)
+            return read_whole(call, response, self._endpoint, _MOST_BYTES)
 
     def _send(self, fields: Mapping[str, Any], call: Call) -> httpx2.Response:
         # floats where the client does not say: the SDK asks for base64 by itself, which it would decode

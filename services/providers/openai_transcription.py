@@ -14,7 +14,7 @@ import openai
 
 from models.deadline import Deadline
 from models.voice import RECORDING_RATE, Recording, Transcript
-from services.providers.http_calls import opened, read_on
+from services.providers.http_calls import opened, read_whole
 from services.providers.http_sockets import Call
 from services.providers.openai_embeddings import QuietEndpoint
 from services.providers.openai_sending import opening
@@ -73,13 +73,9 @@ class OpenAITranscriber:
 
     def transcribe(self, recording: Recording, language: str | None, deadline: Deadline) -> Transcript:
         """Return what was said; raises as `Transcriber.transcribe`."""
-        call, content = Call(deadline), bytearray()
+        call = Call(deadline)
         with opened(lambda: self._send(recording, language, call), call, self._endpoint) as response:
-            for chunk in read_on(call, response, self._endpoint):
-                content += chunk
-                if len(content) > _LONGEST_ANSWER:
-                    raise self._endpoint.unreadable()
-        return self._read(bytes(content))
+            return self._read(read_whole(call, response, self._endpoint, _LONGEST_ANSWER))
 
     def _send(self, recording: Recording, language: str | None, call: Call) -> httpx2.Response:
         """Send the upload, or where that is refused its samples; return the response whatever its status."""

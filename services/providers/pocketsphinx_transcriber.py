@@ -11,25 +11,22 @@ import logging
 import os
 import selectors
 import struct
-import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 from models.deadline import Deadline
 from models.errors import Invalid, ProviderFailed, Unavailable
 from models.voice import Recording, Transcript
+from services.child_processes import start_child
 
 logger = logging.getLogger("orquestra.providers")
 
 LENGTH = struct.Struct("!I")
 """What stands before a recording, and before its text: how many bytes follow."""
 
-_ROOT = Path(__file__).resolve().parents[2]
 _COMMAND = (sys.executable, "-m", "services.providers.pocketsphinx_child")
 _LANGUAGE = "en-US"
 _GLANCE_SECONDS = 0.1
@@ -120,18 +117,7 @@ class _Child:
                 "before 3.14), or set TRANSCRIBER to a provider.",
                 code="offline_transcriber_missing",
             )
-        try:
-            self._process = subprocess.Popen(
-                _COMMAND,
-                cwd=_ROOT,
-                env={"TMPDIR": tempfile.gettempdir()},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise Unavailable("No process could be started to hear the recording. Try again in a moment.") from error
+        self._process = start_child(_COMMAND, "to hear the recording")
         self._to, self._from = _pipe(self._process.stdin), _pipe(self._process.stdout)
         os.set_blocking(self._to.fileno(), False)
 

@@ -2,6 +2,8 @@
 
 import av
 
+from services.voice.samples import WholeSamples
+
 _BITS_PER_SECOND = 64_000
 
 
@@ -17,7 +19,7 @@ class Mp3Encoder:
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._half = b""
+        self._samples = WholeSamples()
         self._codec = av.AudioCodecContext.create("libmp3lame", "w")
         self._codec.sample_rate = rate
         self._codec.layout = "mono"
@@ -27,14 +29,12 @@ class Mp3Encoder:
 
     def encode(self, samples: bytes) -> bytes:
         """Return the frames that are whole by now, b"" if there are none; half a sample waits for the other half."""
-        samples = self._half + samples
-        whole = len(samples) - len(samples) % 2
-        self._half = samples[whole:]
+        whole = self._samples.feed(samples)
         if not whole:
             return b""
-        frame = av.AudioFrame(format="s16p", layout="mono", samples=whole // 2)
+        frame = av.AudioFrame(format="s16p", layout="mono", samples=len(whole) // 2)
         frame.sample_rate = self._rate
-        frame.planes[0].update(samples[:whole])
+        frame.planes[0].update(whole)
         return self._packets(frame)
 
     def finish(self) -> bytes:

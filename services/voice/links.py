@@ -4,11 +4,10 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from services.sealing import derived_key
 
 _VALID = timedelta(hours=24)
-_PURPOSE = b"orquestra links to spoken answers"
+_PURPOSE = "orquestra links to spoken answers"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class LinkSigner:
     """
 
     def __init__(self, secret: str) -> None:
-        self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret.encode())
+        self._key = derived_key(secret, _PURPOSE)
 
     def sign(self, chat_id: str, at: datetime) -> LinkSignature:
         """Return a signature that is valid for a day."""

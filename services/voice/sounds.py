@@ -8,6 +8,7 @@ from models.deadline import Deadline
 from models.errors import OrquestraError, ProviderFailed
 from models.voice import Codec
 from services.voice.mp3 import Mp3Joiner
+from services.voice.samples import WholeSamples
 
 _MOST_BYTES = 4 * 2**20
 """500 characters are 40 s of speech: 2 MB of samples at 24 kHz. More than this is no speech."""
@@ -38,24 +39,6 @@ class Packer(Protocol):
 
     def finish(self) -> bytes:
         """Return the rest."""
-
-
-class WholeSamples:
-    """Cut bare samples between samples of two bytes."""
-
-    def __init__(self) -> None:
-        self._half = b""
-
-    def feed(self, piece: bytes) -> bytes:
-        """Return the whole samples; half a one waits for its other half."""
-        samples = self._half + piece
-        whole = len(samples) & ~1
-        self._half = samples[whole:]
-        return samples[:whole]
-
-    def finish(self) -> bytes:
-        """Return nothing: half a sample is no sound."""
-        return b""
 
 
 def packer(codec: Codec) -> Packer:

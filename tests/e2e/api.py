@@ -2,10 +2,14 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from bench.running import RunningServer, running_server
 
 _numbers = itertools.count(1)
 
@@ -86,3 +90,12 @@ def events_of(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
 
 def _message(text: str, fields: dict[str, Any]) -> dict[str, Any]:
     return {"id": "+5511988887777", "message_service": "whatsapp", "username": "Bia", "message": text, **fields}
+
+
+@contextmanager
+def registered_server(folder: Path, settings: Mapping[str, str]) -> Iterator[RunningServer]:
+    """Run a server on which the admin has an account."""
+    with running_server(folder, settings) as server:
+        with Api(server.url) as api:
+            api.post("/auth/register", json=ADMIN).raise_for_status()
+        yield server

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.running import RunningServer, running_server
+from bench.running import RunningServer
 from models.tools import Transport
-from tests.e2e.api import ADMIN, SETTINGS, Api
+from tests.e2e.api import ADMIN, SETTINGS, Api, registered_server
 from tests.emulators.aimock import AimockServer, Fixture, aimock
 from tests.emulators.mcp_servers import McpServer, everything
 
@@ -51,9 +51,7 @@ def tools() -> Iterator[McpServer]:
 def served(model: AimockServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Give a server that asks the emulator, and may reach servers on this machine."""
     reach = {"MCP_NETWORKS": "127.0.0.0/8", "OPENAI_BASE_URL": model.base_url, "OPENAI_MODEL": "any"}
-    with running_server(tmp_path_factory.mktemp("filler"), {**SETTINGS, **reach}) as server:
-        with Api(server.url) as api:
-            api.post("/auth/register", json=ADMIN).raise_for_status()
+    with registered_server(tmp_path_factory.mktemp("filler"), {**SETTINGS, **reach}) as server:
         yield server
 
 

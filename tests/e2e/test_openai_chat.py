@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from bench.running import RunningServer, running_server
-from tests.e2e.api import ADMIN, SETTINGS, Api
+from tests.e2e.api import ADMIN, SETTINGS, Api, registered_server
 from tests.emulators.aimock import AimockServer, aimock
 from tests.emulators.openai_wire import DONE, STREAM, Action, Reply, chunk, event, piece, stream, wire
 
@@ -39,9 +39,7 @@ def served(model: AimockServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "OPENAI_API_KEY": "sk-a-key-of-the-tests",
         "ANSWER_DEADLINE_SECONDS": str(DEADLINE),
     }
-    with running_server(tmp_path_factory.mktemp("openai"), settings) as server:
-        with Api(server.url) as api:
-            api.post("/auth/register", json=ADMIN).raise_for_status()
+    with registered_server(tmp_path_factory.mktemp("openai"), settings) as server:
         yield server
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bench.running import RunningServer, running_server
 from models.tools import Transport
-from tests.e2e.api import ADMIN, SETTINGS, Api, events_of
+from tests.e2e.api import ADMIN, SETTINGS, Api, events_of, registered_server
 from tests.emulators.aimock import AimockServer, Fixture, aimock
 from tests.emulators.mcp_servers import McpServer, recorder
 
@@ -53,9 +53,7 @@ def served(
     model: AimockServer, stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
     """Give a server that asks the emulator, and may reach servers on this machine."""
-    with running_server(tmp_path_factory.mktemp("tools"), settings_for(model, stores)) as server:
-        with Api(server.url) as api:
-            api.post("/auth/register", json=ADMIN).raise_for_status()
+    with registered_server(tmp_path_factory.mktemp("tools"), settings_for(model, stores)) as server:
         yield server
 
 

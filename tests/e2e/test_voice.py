@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import httpx2
 import pytest
 
-from bench.running import RunningServer, running_server
-from tests.e2e.api import ADMIN, SETTINGS, Api
+from bench.running import RunningServer
+from tests.e2e.api import ADMIN, SETTINGS, Api, registered_server
 from tests.e2e.sound import Received, exchange, request, seconds_of, tone, wav
 from tests.emulators.aimock import AimockServer, aimock
 
@@ -49,9 +49,7 @@ def served(model: AimockServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "MAX_AUDIO_SECONDS": "3",
         "CORS_ORIGINS": "https://app.example.com",
     }
-    with running_server(tmp_path_factory.mktemp("voice"), settings) as server:
-        with Api(server.url) as api:
-            api.post("/auth/register", json=ADMIN).raise_for_status()
+    with registered_server(tmp_path_factory.mktemp("voice"), settings) as server:
         yield server
 
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from bench.running import RunningServer, running_server
-from tests.e2e.api import ADMIN, SETTINGS, Api, events_of
+from bench.running import RunningServer
+from tests.e2e.api import ADMIN, SETTINGS, Api, events_of, registered_server
 from tests.e2e.hosted import wait_until
 from tests.e2e.sound import connect, seconds_of, tone, wav
 from tests.emulators.openai_wire import Action, Reply, WireServer, document, wire
@@ -45,9 +45,7 @@ def served(ear: WireServer, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "SPEECH": "offline",
         "CALLBACK_NETWORKS": "127.0.0.0/8",
     }
-    with running_server(tmp_path_factory.mktemp("notes"), settings) as server:
-        with Api(server.url) as api:
-            api.post("/auth/register", json=ADMIN).raise_for_status()
+    with registered_server(tmp_path_factory.mktemp("notes"), settings) as server:
         yield server
 
 
