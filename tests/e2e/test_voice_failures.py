@@ -1,5 +1,6 @@
 """/voice where something fails or somebody leaves; a test drives the model, the transcriber and the synthesizer."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,14 +192,15 @@ def test_a_transcriber_that_fails_is_a_502_and_nothing_is_stored(
 def test_an_answer_that_a_human_overtook_is_not_said(
     served: Door, assistant: dict[str, Any], upstream: WireServer, silent: WireServer
 ) -> None:
-    late = event(chunk("No sentence is over yet"))
-    upstream.replies[:] = [WORDS, [STREAM, piece(late), 1.0, piece(event(chunk(finish="stop")) + DONE), END]]
+    late, taken_over = event(chunk("No sentence is over yet")), threading.Event()
+    upstream.replies[:] = [WORDS, [STREAM, piece(late), taken_over, piece(event(chunk(finish="stop")) + DONE), END]]
     silent.replies[:] = [SAID, SAID, SAID]
     first = exchange(served.server.url, asked(assistant, id="a"))
     with ThreadPoolExecutor(1) as pool:
         overtaken = pool.submit(exchange, served.server.url, asked(assistant, id="a"))
         wait_until(lambda: len(upstream.requests) == 2, 5)
         assert served.api.put(f"/chats/desativar/{first.headers['x-chat-id']}").is_success
+        taken_over.set()
         answer = overtaken.result(20)
     assert (answer.status, answer.body, answer.headers["x-chat-status"]) == (200, b"", "suppressed")
 

@@ -28,8 +28,8 @@ class Action(Enum):
     HANG = "send nothing more until the test is over"
 
 
-Step = bytes | float | Action
-"""Bytes to send, seconds to wait, or an action."""
+Step = bytes | float | threading.Event | Action
+"""Bytes to send, seconds to wait, an event to wait for (which a test sets once it has done its part), or an action."""
 
 Reply = Sequence[Step]
 
@@ -205,7 +205,7 @@ def _reply(connection: socket.socket, server: WireServer, reply: Reply) -> bool:
             if isinstance(step, bytes):
                 connection.sendall(step)
                 continue
-            over = not _wait(connection, step if isinstance(step, float) else float("inf"), server.over)
+            over = not _wait(connection, step, server.over)
         except ConnectionError:
             over = True
         if over:
@@ -214,10 +214,13 @@ def _reply(connection: socket.socket, server: WireServer, reply: Reply) -> bool:
     return True
 
 
-def _wait(connection: socket.socket, seconds: float, over: threading.Event) -> bool:
+def _wait(connection: socket.socket, step: Step, over: threading.Event) -> bool:
     """Wait, but not when the client leaves or the test is over; tell whether the wait was a full one."""
+    seconds = step if isinstance(step, float) else float("inf")
     waited = 0.0
     while waited < seconds and not over.is_set():
+        if isinstance(step, threading.Event) and step.is_set():
+            break
         try:
             if connection.recv(1) == b"":
                 return False
