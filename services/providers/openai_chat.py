@@ -61,7 +61,7 @@ class OpenAIChatModel:
 
     def __init__(self, client: openai.OpenAI, model: str) -> None:
         self.model = model
-        self._sender = Sender(client, "chat/completions")
+        self._sender = Sender(client, "chat/completions", "application/json, text/event-stream")
         self._dialects: dict[str, Dialect] = {}
         self._endpoint = Endpoint(
             name="The model's endpoint",

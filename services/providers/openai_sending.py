@@ -51,15 +51,16 @@ class Sender:
     Args:
         client: its address, key and HTTP client are used. It has no public name for the last one.
         path: behind the endpoint's own.
+        accept: the media types that are expected, as the SDK names them there.
     """
 
-    def __init__(self, client: openai.OpenAI, path: str) -> None:
+    def __init__(self, client: openai.OpenAI, path: str, accept: str) -> None:
         self._http = client._client
         self._url = client.base_url.join(path)
         self._headers = httpx2.Headers(
             {
                 "Host": self._url.netloc.decode(),
-                "Accept": "application/json, text/event-stream",
+                "Accept": accept,
                 "Content-Type": "application/json",
                 "User-Agent": client.user_agent,
                 **client.auth_headers,

@@ -12,7 +12,7 @@ from models.voice import AudioFormat, Codec, Manner, Voice
 from services.providers.http_calls import opened, read_on
 from services.providers.http_sockets import Call
 from services.providers.openai_embeddings import QuietEndpoint
-from services.providers.openai_sending import opening
+from services.providers.openai_sending import Sender
 
 _RATE = 24_000
 """Samples a second of OpenAI's `pcm`."""
@@ -32,7 +32,7 @@ class OpenAISpeech:
 
     def __init__(self, client: openai.OpenAI, model: str) -> None:
         self._model = model
-        self._speech = client.with_options(max_retries=0).audio.speech.with_streaming_response
+        self._sender = Sender(client, "audio/speech", "application/octet-stream")
         self._endpoint = QuietEndpoint(
             name="The speech endpoint",
             key_hint="Check SPEECH_API_KEY.",
@@ -75,10 +75,8 @@ class OpenAISpeech:
         Raises:
             Invalid: code `voice_unknown`.
         """
-        asking = self._speech.create(
-            model=self._model, voice=voice, input=text, response_format=codec.value, timeout=call.timeout()
-        )
-        response = opening(asking, self._endpoint)
+        body = {"model": self._model, "voice": voice, "input": text, "response_format": codec.value}
+        response = self._sender.send(body, call)
         words = response.text.replace(self._model, "").replace(text, "") if response.status_code in _REFUSING else ""
         if "voice" in words.lower():
             self._endpoint.log(logging.INFO, f"HTTP {response.status_code} for a voice", response.text)

@@ -7,6 +7,7 @@ here are frames of layer III (ISO/IEC 11172-3 and 13818-3), which may follow eac
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """Version bits (MPEG 1, 2, 2.5) -> samples a second, by the bits of the rate."""
@@ -15,8 +16,10 @@ _KBITS_MPEG_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _SIDE = {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}
 """Whether it is MPEG 1, whether it is mono -> bytes of side information behind the header."""
 
+_SYNC = 0xFF  # the first byte of a frame, and of no tag
 _MPEG_1, _LAYER_III, _MONO = 3, 1, 3
 _HEADER, _CHECKSUM = 4, 2
+_XING = (b"Xing", b"Info")
 _VBRI_AT = 36
 _ID3, _APE, _ID3_1 = 10, 32, 128
 _MARK = re.compile(rb"\xff[\xe0-\xff]|ID3|APETAGEX")
@@ -114,6 +117,8 @@ class Mp3Joiner:
 
 def _tag(held: bytearray, at: int, behind_frame: bool) -> int:
     """Return how long the tag is that begins here, 0 if none does; ID3v1 is told by three letters and its place."""
+    if held[at] == _SYNC:
+        return 0
     head = bytes(held[at : at + _APE])
     if head.startswith(b"ID3") and len(head) >= _ID3 and max(head[6:10]) < 0x80 and head[3] != 0xFF:
         return _ID3 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
@@ -125,8 +130,13 @@ def _tag(held: bytearray, at: int, behind_frame: bool) -> int:
 
 def _frame(held: bytearray, at: int) -> _Frame | None:
     """Return what the frame's header says that begins here, None if none does."""
-    head = held[at : at + _HEADER]
-    if len(head) < _HEADER or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+    return _read(bytes(held[at : at + _HEADER]))
+
+
+@lru_cache(maxsize=64)
+def _read(head: bytes) -> _Frame | None:
+    """Return what the bytes of a header say, None if they are none; a file has a few different ones."""
+    if len(head) < _HEADER or head[0] != _SYNC or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
     kbits, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
@@ -140,6 +150,7 @@ def _frame(held: bytearray, at: int) -> _Frame | None:
 
 def _counts_others(held: bytearray, at: int, frame: _Frame) -> bool:
     """Tell whether the frame holds no sound but what a player needs to know of the file."""
-    places = (at + _HEADER + frame.side, at + _HEADER + _CHECKSUM + frame.side)
-    marks = [bytes(held[place : place + 4]) for place in places]
-    return b"Xing" in marks or b"Info" in marks or held[at + _VBRI_AT : at + _VBRI_AT + 4] == b"VBRI"
+    place = at + _HEADER + frame.side
+    if held.startswith(_XING, place) or held.startswith(_XING, place + _CHECKSUM):
+        return True
+    return held.startswith(b"VBRI", at + _VBRI_AT)

@@ -46,6 +46,7 @@ def test_the_request_names_model_voice_text_and_format(codec: Codec) -> None:
     assert (request.method, request.path) == ("POST", "/v1/audio/speech")
     assert request.body == {"model": "voice-1", "voice": "alloy", "input": "Olá.", "response_format": codec.value}
     assert request.headers["authorization"] == f"bearer {_KEY}"
+    assert request.headers["accept"] == "application/octet-stream"
     assert speech.format_of(codec) == AudioFormat(codec, 24_000)
 
 
