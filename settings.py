@@ -102,10 +102,12 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ValueError("must be networks such as 10.1.0.0/16, separated by commas") from None
 
 
-def _setting(default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
-    return field(
-        default=parse(default), repr=not secret, metadata={"default": default, "parse": parse, "meaning": meaning}
-    )
+def _setting(
+    default: Any, parse: Callable[[str], Any], meaning: str, *, secret: bool = False, verbatim: bool = False
+) -> Any:
+    """Describe a setting; of a verbatim one the spaces around the value count."""
+    described = {"default": default, "parse": parse, "meaning": meaning, "verbatim": verbatim}
+    return field(default=parse(default), repr=not secret, metadata=described)
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,15 @@ class Settings:
         "", _url("http", "https"), "OpenAI-compatible endpoint of the embeddings; empty: that of the answers"
     )
     embeddings_api_key: str = _setting("", str, "its key; empty: OPENAI_API_KEY", secret=True)
+    embeddings_query_prefix: str = _setting(
+        "", str, "what the model wants before a question; in quotes, where it ends with a space", verbatim=True
+    )
+    embeddings_passage_prefix: str = _setting(
+        "", str, "what the model wants before a passage; a change has all passages embedded anew", verbatim=True
+    )
+    embeddings_dimensions: int = _setting(
+        "0", _integer(0, 65_536), "numbers in a vector, where the model leaves the choice; 0: its own"
+    )
     core_api_base_url: str = _setting(
         "", _url("http", "https"), "core application, for `core` (`/llm/<assistant id>/query` under it)"
     )
@@ -257,7 +268,8 @@ class Settings:
         Raises:
             SettingsError: with every fault at once.
         """
-        given = {name: value.strip() for name, value in env.items() if value.strip()}
+        verbatim = {setting.name.upper() for setting in fields(cls) if setting.metadata["verbatim"]}
+        given = {name: value if name in verbatim else value.strip() for name, value in env.items() if value.strip()}
         given = {**_aliases(given), **given}
         values: dict[str, Any] = {}
         faults: list[str] = []

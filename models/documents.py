@@ -54,6 +54,7 @@ class Document:
         progress: 0 to 1, how much of the newest content is indexed.
         passages: how many passages the build has.
         embeddings_model: whose vectors the build has; "" for none.
+        passages_without_vector: how many of its passages have none of those, because the model refused them.
         attempts: how often the indexing of the newest content was begun.
         lease_owner: the attempt that works on it; only this one may change the record. None while nobody does.
         lease_until: when that attempt counts as dead, or, without an owner, when a sweeper may ask for one again.
@@ -78,6 +79,7 @@ class Document:
     passages: int = 0
     build: str = ""
     embeddings_model: str = ""
+    passages_without_vector: int = 0
     attempts: int = 0
     lease_owner: str | None = None
     lease_until: datetime | None = None

@@ -11,8 +11,7 @@ OrquestraError (500 internal_error)
 ├── Invalid              422  readable, but a value is wrong; `errors` names the fields
 ├── RateLimited          429  slow down; `retry_after` says for how long
 ├── ProviderFailed       502  the model or speech provider failed
-│   ├── CallCancelled         the caller went away, so the provider call was stopped
-│   └── InputRefused          the provider works, but does not take this
+│   └── CallCancelled         the caller went away, so the provider call was stopped
 ├── Unavailable          503  a store is down, or the server is full or draining
 └── DeadlineExceeded     504  the answer did not come in time
 
@@ -122,12 +121,6 @@ class CallCancelled(ProviderFailed):
     """Report a provider call that was stopped because its caller went away."""
 
     code = "caller_gone"
-
-
-class InputRefused(ProviderFailed):
-    """Report that a provider does not take what it was given; that says nothing about the next call."""
-
-    code = "input_refused"
 
 
 class Unavailable(OrquestraError):

@@ -2,7 +2,8 @@
 
 The vectors of a build are stored before the document's record switches to it, by the indexing, or brought later by the
 job `embed_document`: after a failure of the endpoint, or when another model is configured. Until then the document is
-found by its words.
+found by its words. So is, for good, a passage whose text the model refuses: that is asked for again with the document's
+next indexing, and not before.
 """
 
 import contextlib
@@ -11,11 +12,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy
+from numpy.typing import NDArray
+
 from models.deadline import Deadline
 from models.documents import Document, DocumentStatus, DocumentType, Passage
-from models.errors import CallCancelled, DeadlineExceeded, InputRefused, ProviderFailed, Unavailable
+from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed, Unavailable
 from services.breaker import Breaker
-from services.knowledge.embedded_text import digest_of, embedded_text
+from services.knowledge.embedded_text import digest_of, embedded_text, is_refused
 from services.patience import Patience
 from services.ports import (
     AssistantRepository,
@@ -91,7 +95,8 @@ class EmbeddingService:
         on_progress: Callable[[float], None] = lambda done: None,
         *,
         silent_seconds: float = math.inf,
-    ) -> None:
+        asks_again: bool = False,
+    ) -> int:
         """Store a vector for each of these passages of a document, whatever build they are of.
 
         Nothing is dropped: the build that answers now keeps its vectors. `settle` follows when the record has switched.
@@ -100,32 +105,33 @@ class EmbeddingService:
         Args:
             on_progress: gets the share of the passages that have a vector, 0 to 1, after each batch.
             silent_seconds: how long the first batch may take; after that the endpoint is left alone for a while.
+            asks_again: ask for those as well that the model has refused before.
+
+        Returns:
+            How many of the passages get none, because the model refuses their texts.
 
         Raises:
             ProviderFailed: the endpoint failed, now or a moment ago (code `embeddings_paused`).
             DeadlineExceeded, CallCancelled: as `Embedder.embed`. What has been embedded is kept in all cases.
         """
         if document.type is not DocumentType.RAG:
-            return
-        model, vectors = self.model, self._stores.vectors
-        texts = {digest_of(passage): embedded_text(passage) for passage in passages}
-        held = vectors.of_document(document.assistant_id, document.id, model).keys() if texts else ()
-        missing = [digest for digest in texts if digest not in held]
-        if missing and not self._breaker.allows():
-            raise ProviderFailed(
-                "The embeddings endpoint failed a moment ago and is left alone for a while. Try again later.",
-                code="embeddings_paused",
-            )
-        done = len(texts) - len(missing)
+            return 0
+        digests = [digest_of(passage) for passage in passages]
+        texts = dict(zip(digests, map(embedded_text, passages), strict=True))
+        refused = self._refusals(document, asks_again)
+        missing = [digest for digest in texts if digest not in refused]
+        if missing:
+            self._require_endpoint()
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             left = deadline.child(math.inf if start else silent_seconds)
             with self._watched(silent=left.seconds == silent_seconds):
                 rows = self._embedder.embed([texts[digest] for digest in batch], left)
-            named = {digest: row.astype("<f4").tobytes() for digest, row in zip(batch, rows, strict=True)}
-            vectors.add(document.assistant_id, document.id, model, named)
-            done += len(batch)
-            on_progress(done / len(texts))
+            refused |= self._stored(document, batch, rows)
+            on_progress(1 - (len(missing) - start - len(batch)) / len(texts))
+        if count := sum(refused[digest] for digest in missing):
+            logger.warning("texts were refused; words find them", extra={"document_id": document.id, "texts": count})
+        return sum(refused[digest] for digest in digests)
 
     def settle(self, document_id: str) -> None:
         """Drop the vectors that a document no longer needs, after it has switched to another build.
@@ -183,16 +189,38 @@ class EmbeddingService:
                 return
             if document.type is not DocumentType.RAG or document.embeddings_model == self.model or not document.build:
                 return
-            self.embed_passages(document, self._passages_of(document), deadline)
-            if self._note(document, self.model):
+            without_vector = self.embed_passages(document, self._passages_of(document), deadline)
+            if self._note(document, self.model, without_vector):
                 self._drop_others(document)
                 return
             seen = document
 
-    def _note(self, document: Document, model: str) -> bool:
+    def _require_endpoint(self) -> None:
+        if not self._breaker.allows():
+            raise ProviderFailed(
+                "The embeddings endpoint failed a moment ago and is left alone for a while. Try again later.",
+                code="embeddings_paused",
+            )
+
+    def _stored(self, document: Document, digests: Sequence[str], rows: NDArray[numpy.float32]) -> dict[str, bool]:
+        """Store these vectors; tell which of them stand for refusals."""
+        named = {digest: row.astype("<f4").tobytes() for digest, row in zip(digests, rows, strict=True)}
+        self._stores.vectors.add(document.assistant_id, document.id, self.model, named)
+        return {digest: is_refused(vector) for digest, vector in named.items()}
+
+    def _refusals(self, document: Document, asks_again: bool) -> dict[str, bool]:
+        """Return the digests that need not be asked for, and which of them were refused."""
+        vectors, place = self._stores.vectors, (document.assistant_id, document.id, self.model)
+        known = {digest: is_refused(vector) for digest, vector in vectors.of_document(*place).items()}
+        if not asks_again or not any(known.values()):
+            return known
+        vectors.delete(*place, [digest for digest, refused in known.items() if refused])
+        return {digest: False for digest, refused in known.items() if not refused}
+
+    def _note(self, document: Document, model: str, without_vector: int = 0) -> bool:
         """Note whose vectors the build has, and make them count; False if the document has another build by now."""
         stores = self._stores
-        if not stores.documents.set_embeddings_model(document.id, document.build, model):
+        if not stores.documents.set_embeddings_model(document.id, document.build, model, without_vector):
             return False
         stores.assistants.bump_index_version(document.assistant_id)
         assistant = stores.assistants.get(document.assistant_id)
@@ -232,7 +260,7 @@ class EmbeddingService:
         """
         try:
             yield
-        except (CallCancelled, InputRefused):
+        except CallCancelled:
             raise
         except DeadlineExceeded:
             if silent:

@@ -176,7 +176,7 @@ class IndexingService:
         library.files.stage(document.filepath, attempt.build, parsed.text.encode("utf-8", "replace"))
         passages = passages_of(document, attempt.build, parsed)
         self._store(attempt, passages)
-        model = self._embed(attempt, passages)
+        model, without_vector = self._embed(attempt, passages)
         if self._hosting is not None:
             self._hosting.host(document, attempt.build, lambda done: self._require(attempt, progress=0.9 + 0.05 * done))
         self._require(
@@ -185,6 +185,7 @@ class IndexingService:
             passages=len(passages),
             language=parsed.language,
             embeddings_model=model,
+            passages_without_vector=without_vector,
             progress=0.95,
         )
         if self._hosting is not None:
@@ -225,24 +226,25 @@ class IndexingService:
             self._library.passages.add(passages[start : start + _BATCH])
             self._require(attempt, progress=0.4 + 0.2 * (start + _BATCH) / (len(passages) + _BATCH))
 
-    def _embed(self, attempt: Attempt, passages: Sequence[Passage]) -> str:
-        """Return the model whose vectors the passages have now; "" when they have to do without for now."""
+    def _embed(self, attempt: Attempt, passages: Sequence[Passage]) -> tuple[str, int]:
+        """Return the model whose vectors the passages have now, "" for none yet, and how many of them it refuses."""
         if self._embedding is None:
-            return ""
+            return "", 0
         try:
-            self._embedding.embed_passages(
+            without_vector = self._embedding.embed_passages(
                 attempt.document,
                 passages,
                 Deadline(_EMBEDDING_SECONDS),
                 lambda done: self._require(attempt, progress=0.6 + 0.3 * done),
                 silent_seconds=_SILENT_SECONDS,
+                asks_again=True,
             )
         except OrquestraError as error:
             logger.warning(
                 "a document has no vectors yet; words find it", extra={"code": error.code, "id": attempt.document.id}
             )
-            return ""
-        return self._embedding.model
+            return "", 0
+        return self._embedding.model, without_vector
 
     def _assistant(self, document: Document) -> Assistant:
         assistant = self._library.assistants.get(document.assistant_id)

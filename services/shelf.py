@@ -216,6 +216,7 @@ def _answering_as(answering: Document, document: Document) -> Document:
         passages=answering.passages,
         language=answering.language,
         embeddings_model=answering.embeddings_model,
+        passages_without_vector=answering.passages_without_vector,
     )
 
 

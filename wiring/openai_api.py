@@ -13,6 +13,7 @@ from services.ports import (
     ThreadRegistry,
     Transcriber,
 )
+from services.providers.embedding_form import EmbeddingForm
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
 from services.providers.openai_embeddings_door import OpenAIEmbeddingsDoor
@@ -44,9 +45,11 @@ def build_files(settings: Settings) -> HostedFiles:
 
 def build_embedder(settings: Settings) -> Embedder:
     """Return what makes vectors."""
-    return OpenAIEmbedder(
-        _client(settings, settings.embeddings_api_key, settings.embeddings_base_url), settings.embeddings_model
+    client = _client(settings, settings.embeddings_api_key, settings.embeddings_base_url)
+    form = EmbeddingForm(
+        settings.embeddings_query_prefix, settings.embeddings_passage_prefix, settings.embeddings_dimensions
     )
+    return OpenAIEmbedder(client, settings.embeddings_model, form=form)
 
 
 def build_embeddings_endpoint(settings: Settings) -> EmbeddingsEndpoint:

@@ -95,9 +95,10 @@ class MongoDocumentRepository:
             where["_id"] = {"$gt": key(after)}
         return self._documents.all(where, _OLDEST, limit)
 
-    def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
-        """Note whose vectors a build has, if it is still the document's; tell whether it was."""
-        return self._documents.update(by_id(document_id) | {"build": build}, {"embeddings_model": model})
+    def set_embeddings_model(self, document_id: str, build: str, model: str, without_vector: int = 0) -> bool:
+        """Note whose vectors a build has, and how many passages have none, if it is the document's; tell whether."""
+        changes = {"embeddings_model": model, "passages_without_vector": without_vector}
+        return self._documents.update(by_id(document_id) | {"build": build}, changes)
 
     def delete(self, document_id: str, revision: str | None = None) -> bool:
         """Delete the record, with a revision only if it still has that; tell whether it did."""

@@ -39,6 +39,13 @@ class MongoVectorRepository:
             for start in range(0, len(doomed), _BATCH):
                 self._collection.delete_many(where | {"_id": {"$in": doomed[start : start + _BATCH]}})
 
+    def delete(self, assistant_id: str, document_id: str, model: str, digests: Collection[str]) -> None:
+        """Delete these vectors of a document and a model."""
+        named, doomed = {**_document(assistant_id, document_id), "model": model}, list(digests)
+        with store_errors():
+            for start in range(0, len(doomed), _BATCH):
+                self._collection.delete_many(named | {"digest": {"$in": doomed[start : start + _BATCH]}})
+
     def delete_of_document(self, assistant_id: str, document_id: str) -> None:
         """Delete every vector of a document."""
         delete_all(self._collection, _document(assistant_id, document_id))

@@ -93,10 +93,11 @@ class SqliteDocumentRepository:
         where = Where(f"{_ANSWERING} AND embeddings_model <> ? AND id > ?", (model, after or ""))
         return self._documents.all(where, f"ORDER BY id LIMIT {limit:d}")
 
-    def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
-        """Note whose vectors a build has, if it is still the document's; tell whether it was."""
+    def set_embeddings_model(self, document_id: str, build: str, model: str, without_vector: int = 0) -> bool:
+        """Note whose vectors a build has, and how many passages have none, if it is the document's; tell whether."""
+        changes = {"embeddings_model": model, "passages_without_vector": without_vector}
         where = by_id(document_id) & Where("build = ?", (build,))
-        return self._documents.update(where, {"embeddings_model": model}) == 1
+        return self._documents.update(where, changes) == 1
 
     def delete(self, document_id: str, revision: str | None = None) -> bool:
         """Delete the record, with a revision only if it still has that; tell whether it did."""

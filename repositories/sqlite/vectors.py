@@ -1,6 +1,6 @@
 """Embedding vectors in the embedded store."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
 from repositories.sqlite.database import SqliteDatabase
@@ -42,13 +42,11 @@ class SqliteVectorRepository:
         where, kept = _document(assistant_id, document_id), {(model, digest) for digest in digests}
         with self._database.read() as connection:
             stored = connection.execute(f"SELECT model, digest FROM vectors WHERE {where.sql}", where.values).fetchall()
-        doomed = [(*where.values, *vector) for vector in stored if vector not in kept]
-        for start in range(0, len(doomed), _BATCH):
-            with self._database.write(synced=False) as connection:
-                connection.executemany(
-                    f"DELETE FROM vectors WHERE {where.sql} AND model = ? AND digest = ?",
-                    doomed[start : start + _BATCH],
-                )
+        self._delete(where, [vector for vector in stored if vector not in kept])
+
+    def delete(self, assistant_id: str, document_id: str, model: str, digests: Collection[str]) -> None:
+        """Delete these vectors of a document and a model."""
+        self._delete(_document(assistant_id, document_id), [(model, digest) for digest in digests])
 
     def delete_of_document(self, assistant_id: str, document_id: str) -> None:
         """Delete every vector of a document."""
@@ -57,6 +55,14 @@ class SqliteVectorRepository:
     def delete_of_assistant(self, assistant_id: str) -> None:
         """Delete every vector of an assistant."""
         self._delete_all(Where("assistant_id = ?", (assistant_id,)))
+
+    def _delete(self, document: Where, vectors: Sequence[tuple[str, str]]) -> None:
+        """Delete vectors of a document by (model, digest)."""
+        delete = f"DELETE FROM vectors WHERE {document.sql} AND model = ? AND digest = ?"
+        for start in range(0, len(vectors), _BATCH):
+            rows = [(*document.values, *vector) for vector in vectors[start : start + _BATCH]]
+            with self._database.write(synced=False) as connection:
+                connection.executemany(delete, rows)
 
     def _delete_all(self, where: Where) -> None:
         some = f"SELECT rowid FROM vectors WHERE {where.sql} LIMIT {_BATCH}"

@@ -69,6 +69,7 @@ class DocumentSchema(Schema):
     embeddings_model = fields.Function(
         lambda document: document.embeddings_model or None, metadata={"type": "string", "nullable": True}
     )
+    passages_without_vector = fields.Integer()
     revision = fields.String()
     createdAt = Timestamp(attribute="created_at")
     updatedAt = Timestamp(attribute="updated_at")

@@ -1,4 +1,4 @@
-"""What of a passage is embedded, and the name of its vector."""
+"""What of a passage is embedded, the name of its vector, and what stands for one that is refused."""
 
 import hashlib
 
@@ -14,3 +14,8 @@ def embedded_text(passage: Passage) -> str:
 def digest_of(passage: Passage) -> str:
     """Return the SHA-256 of the embedded text, in hex: equal texts share a vector, whatever build they are in."""
     return hashlib.sha256(embedded_text(passage).encode(errors="surrogatepass")).hexdigest()
+
+
+def is_refused(vector: bytes) -> bool:
+    """Tell whether a stored vector stands for a text that the model refused: it is all zeros, and near to nothing."""
+    return not any(vector)

@@ -9,7 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 from models.deadline import Deadline
-from models.errors import DeadlineExceeded, InputRefused, ProviderFailed
+from models.errors import DeadlineExceeded, ProviderFailed
 from services.breaker import Breaker
 from services.ports import Embedder
 
@@ -34,7 +34,10 @@ class QuestionVectors:
         self._lock = threading.Lock()
 
     def of(self, question: str) -> NDArray[numpy.float32] | None:
-        """Return the question's vector of length 1; None, and a warning in the log, when it cannot be had in time."""
+        """Return the question's vector of length 1; None, and a warning in the log, when it cannot be had in time.
+
+        That of a question which the model refuses is zeros, and so near to no passage.
+        """
         key = hashlib.sha256(question.encode(errors="surrogatepass")).digest()
         with self._lock:
             if key in self._kept:
@@ -43,13 +46,14 @@ class QuestionVectors:
         if not self._breaker.allows():
             return None
         try:
-            vector: NDArray[numpy.float32] = self._embedder.embed([question], Deadline(self._seconds))[0]
+            vector = self._embedder.embed_question(question, Deadline(self._seconds))
         except (ProviderFailed, DeadlineExceeded) as error:
-            if not isinstance(error, InputRefused):
-                self._breaker.failed()
+            self._breaker.failed()
             logger.warning("questions are searched for by their words only", extra={"code": error.code})
             return None
         self._breaker.succeeded()
+        if not vector.any():
+            logger.warning("the embeddings model refuses a question; it is searched for by its words only")
         with self._lock:
             self._kept[key] = vector
             if len(self._kept) > _KEPT:

@@ -45,14 +45,23 @@ class Embedder(Protocol):
     """What turns texts into vectors."""
 
     model: str
-    """The model's name; vectors of different models never meet."""
+    """The model's name, and whatever else the vectors of passages depend on; those of different names never meet."""
 
     def embed(self, texts: Sequence[str], deadline: Deadline) -> NDArray[numpy.float32]:
-        """Return a row of length 1 (Euclidean) for each text, float32, shape (texts, dimensions).
+        """Return a row of length 1 (Euclidean) for each passage's text, float32, shape (texts, dimensions).
+
+        A row of zeros stands for a text that is refused while others are not.
 
         Raises:
-            ProviderFailed: after bounded retries of what may pass; `InputRefused` where one of the texts is at fault.
+            ProviderFailed: after bounded retries of what may pass, or every text is refused.
             DeadlineExceeded, CallCancelled: as `LanguageModel.stream`.
+        """
+
+    def embed_question(self, question: str, deadline: Deadline) -> NDArray[numpy.float32]:
+        """Return the row of a question, shape (dimensions,); models may want it told from a passage.
+
+        Raises:
+            ProviderFailed, DeadlineExceeded, CallCancelled: as `embed`.
         """
 
 

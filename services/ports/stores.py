@@ -269,8 +269,8 @@ class DocumentRepository(Protocol):
     def without_embeddings(self, model: str, after: str | None, limit: int) -> Sequence[Document]:
         """Return documents of type `rag` with a build and vectors of another model (or none), by id from `after` on."""
 
-    def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
-        """Note whose vectors a build has, if it is still the document's; tell whether it was."""
+    def set_embeddings_model(self, document_id: str, build: str, model: str, without_vector: int = 0) -> bool:
+        """Note whose vectors a build has, and how many passages have none, if it is the document's; tell whether."""
 
     def delete(self, document_id: str, revision: str | None = None) -> bool:
         """Delete the record, with a revision only if it still has that; tell whether it did."""
@@ -301,7 +301,10 @@ class PassageRepository(Protocol):
 
 
 class VectorRepository(Protocol):
-    """Embedding vectors, kept by the digest of what was embedded: what has not changed is never embedded again."""
+    """Embedding vectors, kept by the digest of what was embedded: what has not changed is never embedded again.
+
+    One of zeros is kept in the place of a vector that the model refuses to make.
+    """
 
     def add(self, assistant_id: str, document_id: str, model: str, vectors: Mapping[str, bytes]) -> None:
         """Store vectors (digest -> float32, little-endian); those that are there already are no error."""
@@ -311,6 +314,9 @@ class VectorRepository(Protocol):
 
     def keep(self, assistant_id: str, document_id: str, model: str, digests: Collection[str]) -> None:
         """Delete a document's vectors but for these of this model."""
+
+    def delete(self, assistant_id: str, document_id: str, model: str, digests: Collection[str]) -> None:
+        """Delete these vectors of a document and a model."""
 
     def delete_of_document(self, assistant_id: str, document_id: str) -> None:
         """Delete every vector of a document."""

@@ -2,7 +2,9 @@
 
 Floats are asked for and not base64, which many compatible servers do not know. The answer is parsed here and not by the
 SDK, which would make an object of every number's row. Servers differ in how much they take at once and tell it only by
-refusing, so a refused batch is halved, and what turned out to be accepted is not exceeded again.
+refusing, so a refused batch is halved, and what turned out to be accepted is not exceeded again. A text that is refused
+alone goes without a vector. Before that is believed, something must have been accepted, or a plain word is sent to see
+whether anything is: else the endpoint is at fault (a wrong model's name, say) and not the text.
 """
 
 import contextlib
@@ -20,7 +22,8 @@ import openai
 from numpy.typing import NDArray
 
 from models.deadline import Deadline
-from models.errors import DeadlineExceeded, InputRefused, ProviderFailed
+from models.errors import DeadlineExceeded, ProviderFailed
+from services.providers.embedding_form import PLAIN, EmbeddingForm
 from services.providers.http_calls import Endpoint, opened, read_whole
 from services.providers.http_sockets import Call
 from services.providers.openai_sending import opening
@@ -31,6 +34,7 @@ _LONGEST_TEXT = 6_000
 """Characters of one text: 8,000 tokens hold them even where a Han character takes more than one."""
 _SHORTEST_TEXT = 200
 """A text is not cut below this for a server that calls it too long."""
+_PROBE = "text"
 _CALLS = 2
 _MOST_BYTES = 1 << 26
 _TOO_MUCH = frozenset({400, 413, 422})
@@ -84,11 +88,16 @@ class OpenAIEmbedder:
 
     Args:
         client: from `openai_chat.build_client`.
+        model: as the endpoint knows it.
         call_seconds: how long one call may take before it is made anew.
     """
 
-    def __init__(self, client: openai.OpenAI, model: str, call_seconds: float = 60.0) -> None:
-        self.model = model
+    def __init__(
+        self, client: openai.OpenAI, model: str, call_seconds: float = 60.0, form: EmbeddingForm = PLAIN
+    ) -> None:
+        self.model = form.name_of(model)
+        self._asked = model
+        self._form = form
         self._client = client.with_options(max_retries=0)
         self._call_seconds = call_seconds
         self._most_texts = _MOST_TEXTS
@@ -101,19 +110,33 @@ class OpenAIEmbedder:
         )
 
     def embed(self, texts: Sequence[str], deadline: Deadline) -> NDArray[numpy.float32]:
-        """Return a row of length 1 (Euclidean) for each text, float32, shape (texts, dimensions).
+        """Return a row of length 1 (Euclidean) for each passage's text, float32, shape (texts, dimensions).
 
-        Of a text that is longer than models read, the beginning counts. A blank text is refused by most servers.
+        Of a text that is longer than models read, the beginning counts. A row of zeros stands for a text that is
+        refused while others are not: a blank one, on most servers.
 
         Raises:
-            ProviderFailed: after bounded retries of what may pass; `InputRefused` where one of the texts is at fault.
+            ProviderFailed: after bounded retries of what may pass; code `embeddings_refused`, no text is accepted.
             DeadlineExceeded: the time is up.
             CallCancelled: the deadline was cancelled.
         """
+        return self._embedded([self._form.passage_prefix + text for text in texts], deadline)
+
+    def embed_question(self, question: str, deadline: Deadline) -> NDArray[numpy.float32]:
+        """Return the row of a question, shape (dimensions,).
+
+        Raises:
+            ProviderFailed, DeadlineExceeded, CallCancelled: as `embed`.
+        """
+        row: NDArray[numpy.float32] = self._embedded([self._form.query_prefix + question], deadline)[0]
+        return row
+
+    def _embedded(self, texts: Sequence[str], deadline: Deadline) -> NDArray[numpy.float32]:
         if not texts:
             return numpy.zeros((0, 0), numpy.float32)
         pending = deque(_batches([_readable(text) for text in texts], self._most_texts))
-        rows: list[list[float]] = []
+        rows: list[list[float] | None] = []
+        probed: list[list[float]] = []
         refused = largest = 0
         while pending:
             batch = pending.popleft()
@@ -121,22 +144,30 @@ class OpenAIEmbedder:
                 rows += self._rows(batch, deadline)
                 largest = max(largest, len(batch))
             except _Refused as refusal:
-                pending.extendleft(reversed(self._smaller(batch, refusal)))
+                smaller = _smaller(batch, refusal)
+                pending.extendleft(reversed(smaller))
+                if not smaller:
+                    probed = probed if largest or probed else self._probed(deadline)
+                    rows.append(None)
                 refused = min(refused or len(batch), len(batch))
         if 1 < refused:  # else a single text was at fault, not the size of a batch
             self._most_texts = min(self._most_texts, max(1, largest if largest < refused else refused // 2))
-        return self._normalised(rows)
+        return self._matrix(rows, probed)
 
-    def _smaller(self, batch: list[str], refusal: _Refused) -> list[list[str]]:
-        """Return what to send in place of a refused batch."""
-        middle = len(batch) // 2
-        if middle:
-            return [batch[:middle], batch[middle:]]
-        half = batch[0][: len(batch[0]) // 2]
-        if refusal.is_about_length and len(half) >= _SHORTEST_TEXT:
-            return [[half]]
-        detail = f"{self._endpoint.name} refuses this text with HTTP {refusal.status}. The server's log has its reason."
-        raise InputRefused(detail) from refusal
+    def _probed(self, deadline: Deadline) -> list[list[float]]:
+        """Return the row of a text that every model takes.
+
+        Raises:
+            ProviderFailed: not even that is accepted.
+        """
+        try:
+            return self._rows([_PROBE], deadline)
+        except _Refused as refusal:
+            raise ProviderFailed(
+                f"{self._endpoint.name} refuses every text with HTTP {refusal.status}. Check EMBEDDINGS_MODEL and "
+                "EMBEDDINGS_DIMENSIONS. The server's log has its reason.",
+                code="embeddings_refused",
+            ) from refusal
 
     def _rows(self, batch: list[str], deadline: Deadline) -> list[list[float]]:
         """Return the rows of one batch, asking anew if the server hangs."""
@@ -168,7 +199,11 @@ class OpenAIEmbedder:
             _Refused: a smaller one may be accepted.
         """
         asking = self._client.embeddings.with_streaming_response.create(
-            model=self.model, input=batch, encoding_format="float", timeout=call.timeout()
+            model=self._asked,
+            input=batch,
+            dimensions=self._form.dimensions or openai.omit,
+            encoding_format="float",
+            timeout=call.timeout(),
         )
         response = opening(asking, self._endpoint)
         if response.status_code in _TOO_MUCH:
@@ -184,6 +219,18 @@ class OpenAIEmbedder:
                 return [row.embedding for row in rows]
         raise self._unreadable("no list of as many embeddings as texts")
 
+    def _matrix(self, rows: list[list[float] | None], probed: list[list[float]]) -> NDArray[numpy.float32]:
+        """Return the rows, normalised, with zeros in the place of those that there are none of.
+
+        Args:
+            probed: tells the dimensions where all rows may be None.
+        """
+        accepted = self._normalised([row for row in rows if row is not None] + probed)
+        matrix = numpy.zeros((len(rows), accepted.shape[1]), numpy.float32)
+        places = [number for number, row in enumerate(rows) if row is not None]
+        matrix[places] = accepted[: len(places)]
+        return matrix
+
     def _normalised(self, rows: list[list[float]]) -> NDArray[numpy.float32]:
         if len({len(row) for row in rows}) != 1:
             raise self._unreadable("rows of different lengths")
@@ -197,6 +244,15 @@ class OpenAIEmbedder:
     def _unreadable(self, what: str) -> ProviderFailed:
         self._endpoint.log(logging.ERROR, what, "")
         return self._endpoint.unreadable()
+
+
+def _smaller(batch: list[str], refusal: _Refused) -> list[list[str]]:
+    """Return what to send in place of a refused batch; nothing where that is one text that is not merely too long."""
+    middle = len(batch) // 2
+    if middle:
+        return [batch[:middle], batch[middle:]]
+    half = batch[0][: len(batch[0]) // 2]
+    return [[half]] if refusal.is_about_length and len(half) >= _SHORTEST_TEXT else []
 
 
 def _readable(text: str) -> str:

@@ -38,6 +38,7 @@ class ConceptEmbedder:
 
     Attributes:
         texts: everything embedded so far.
+        refuses: texts that hold one of these words get no vector.
         before: called before each batch; what it raises is the endpoint's failure.
     """
 
@@ -45,18 +46,26 @@ class ConceptEmbedder:
         self.model = model
         self.dimensions = dimensions
         self.texts: list[str] = []
+        self.refuses: set[str] = set()
         self.calls = 0
         self.before: Callable[[Deadline], None] = Deadline.check
 
     def embed(self, texts: Sequence[str], deadline: Deadline) -> NDArray[numpy.float32]:
-        """Return a row of length 1 for each text."""
+        """Return a row of length 1 for each text, of zeros for a refused one."""
         self.calls += 1
         self.before(deadline)
         self.texts += texts
         return numpy.array([self._row(text) for text in texts], numpy.float32)
 
+    def embed_question(self, question: str, deadline: Deadline) -> NDArray[numpy.float32]:
+        """Return the row of a question."""
+        row: NDArray[numpy.float32] = self.embed([question], deadline)[0]
+        return row
+
     def _row(self, text: str) -> NDArray[numpy.float64]:
         row = numpy.zeros(self.dimensions)
+        if any(word in text for word in self.refuses):
+            return row
         for number, words in enumerate(CONCEPTS):
             row[number] = sum(word in text.lower() for word in words)
         if not row.any():

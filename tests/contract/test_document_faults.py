@@ -266,7 +266,7 @@ def test_a_refused_replacement_keeps_what_was_noted_of_the_build_meanwhile(house
     first = house.add(OLD)
 
     def embed_then_give_up() -> None:
-        house.stores.documents.set_embeddings_model(first.id, first.build, "m")
+        house.stores.documents.set_embeddings_model(first.id, first.build, "m", 2)
         raise Invalid("Broken inside.", code="unreadable_document")
 
     house.parser.happens.append(embed_then_give_up)
@@ -274,6 +274,7 @@ def test_a_refused_replacement_keeps_what_was_noted_of_the_build_meanwhile(house
         house.add(NEW)
     (document,) = house.documents()
     assert (document.revision, document.embeddings_model) == (first.revision, "m")
+    assert document.passages_without_vector == 2
 
 
 def test_attempts_that_died_leave_no_passages_when_the_document_is_given_up(house: House) -> None:

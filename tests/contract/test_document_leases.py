@@ -195,3 +195,5 @@ def test_the_embeddings_model_is_noted_for_the_builds_own(stores: Stores) -> Non
     assert stores.documents.set_embeddings_model(document.id, "b2", "m")
     assert stores.documents.set_embeddings_model(document.id, "b2", "m")
     assert stores.documents.get(document.id) == replace(document, embeddings_model="m")
+    assert stores.documents.set_embeddings_model(document.id, "b2", "m", 3)
+    assert stores.documents.get(document.id) == replace(document, embeddings_model="m", passages_without_vector=3)

@@ -64,6 +64,7 @@ def test_every_field_comes_back(stores: Stores) -> None:
         progress=0.75,
         passages=7,
         embeddings_model="m",
+        passages_without_vector=2,
         attempts=3,
         lease_owner="me",
         lease_until=later(30),

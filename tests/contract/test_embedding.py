@@ -14,7 +14,7 @@ import pytest
 from models.assistants import Assistant
 from models.deadline import Deadline
 from models.documents import Document, DocumentStatus, DocumentType, Passage
-from models.errors import CallCancelled, DeadlineExceeded, InputRefused, ProviderFailed, Unavailable
+from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed, Unavailable
 from models.ids import new_id
 from services.embedding import EMBED_DOCUMENT, EmbeddingService, EmbeddingStores
 from services.knowledge.embedded_text import digest_of, embedded_text
@@ -22,11 +22,14 @@ from services.knowledge.fts_index import FtsIndex
 from services.knowledge.hybrid_index import HybridIndex
 from services.knowledge.vector_index import VectorIndex
 from services.ports import Embedder
+from services.providers.embedding_form import EmbeddingForm
 from services.providers.openai_chat import build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
 from tests.contract.semantic import ConceptEmbedder
 from tests.contract.stores import Stores, make_assistant
 from tests.emulators.aimock import aimock
+from tests.emulators.openai_wire import document as wire_document
+from tests.emulators.openai_wire import wire
 from tests.unit.memory_knowledge import a_document, passages_of
 
 _FAR = 60.0
@@ -366,13 +369,97 @@ def test_an_endpoint_that_hangs_holds_the_next_document_up_no_more(desk: Desk) -
     assert caught.value.code == "embeddings_paused"
 
 
-def test_a_refused_text_holds_no_other_document_up(desk: Desk) -> None:
-    document, other = desk.add("The car."), desk.add("The vacation.", "b.md")
-    desk.fail_after(0, InputRefused("HTTP 400"))
+def _refusing(desk: Desk) -> Document:
+    """Return a document of four passages, two of which have the same text, that the model refuses."""
+    desk.embedder.refuses = {"stranger"}
+    return desk.add("# A\n\nO automóvel.\n\n# B\n\nThe stranger.\n\n# B\n\nThe stranger.\n\n# C\n\nThe refund.")
+
+
+def test_a_refused_text_costs_its_own_passages_their_vectors(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    document = _refusing(desk)
+    with caplog.at_level(logging.INFO):
+        desk.service.embed_document(document.id)
+    noted = desk.get(document)
+    assert (noted.embeddings_model, noted.passages_without_vector) == ("concepts", 2)
+    assert desk.texts("car") == ["O automóvel."]
+    assert "The stranger." in desk.texts("stranger"), "words find it"
+    (told,) = [vars(record) for record in caplog.records if hasattr(record, "texts")]
+    assert (told["texts"], told["document_id"]) == (1, document.id)
+    assert "stranger" not in str([vars(record) for record in caplog.records])
+
+
+def test_a_refused_text_is_not_asked_for_again(desk: Desk) -> None:
+    document = _refusing(desk)
     desk.service.embed_document(document.id)
-    desk.mend()
-    desk.service.embed_document(other.id)
-    assert desk.get(other).embeddings_model == "concepts"
+    asked = len(desk.embedder.texts)
+    for service in (desk.service, desk.a_service()):
+        service.settle(document.id)
+        service.sweep()
+        service.embed_document(document.id)
+        assert service.embed_passages(document, desk.passages(document), Deadline(_FAR)) == 2
+    assert len(desk.embedder.texts) == asked and desk.jobs.asked == []
+    assert desk.get(document).passages_without_vector == 2
+
+
+def test_what_was_refused_is_asked_for_again_when_the_document_is_indexed(desk: Desk) -> None:
+    document = _refusing(desk)
+    desk.service.embed_document(document.id)
+    del desk.embedder.texts[:]
+    passages = desk.passages(document)
+    assert desk.service.embed_passages(document, passages, Deadline(_FAR), asks_again=True) == 2
+    desk.embedder.refuses = set()
+    assert desk.service.embed_passages(document, passages, Deadline(_FAR), asks_again=True) == 0
+    assert desk.embedder.texts == [embedded_text(passages[1])] * 2
+    held = desk.stores.vectors.of_document(desk.assistant_id, document.id, "concepts")
+    assert all(any(vector) for vector in held.values()) and len(held) == 3
+
+
+def test_another_model_is_asked_for_what_one_has_refused(desk: Desk) -> None:
+    document, newer = _refusing(desk), ConceptEmbedder("newer", 8)
+    desk.service.embed_document(document.id)
+    desk.a_service(newer).embed_document(document.id)
+    assert (desk.get(document).embeddings_model, desk.get(document).passages_without_vector) == ("newer", 0)
+    assert len(newer.texts) == 3
+
+
+def test_the_form_of_requests_makes_vectors_of_another_name(desk: Desk) -> None:
+    document = desk.add("# Fleet\n\nThe car.")
+    plain, wide = {"embedding": [1.0, 0.0]}, {"embedding": [0.0, 1.0, 0.0]}
+    with aimock() as server, contextlib.closing(build_client("", server.base_url, 4)) as client:
+        server.add_fixtures(
+            {"match": {"inputText": "query: "}, "response": wide},
+            {"match": {"inputText": "passage: "}, "response": wide},
+            {"match": {"inputText": "Fleet"}, "response": plain},
+        )
+        desk.a_service(OpenAIEmbedder(client, "m")).embed_document(document.id)
+        assert desk.get(document).embeddings_model == "m", "as it was before there were forms"
+        form = EmbeddingForm("query: ", "passage: ", 3)
+        formed = OpenAIEmbedder(client, "m", form=form)
+        service = desk.a_service(formed)
+        service.sweep()
+        assert desk.jobs.asked == [document.id]
+        service.embed_document(document.id)
+        assert desk.get(document).embeddings_model == formed.model
+        assert desk.texts("automobile", formed) == ["The car."]
+        desk.a_service(OpenAIEmbedder(client, "m", form=replace(form, query_prefix="question: "))).sweep()
+        assert desk.jobs.asked == [document.id], "a question's prefix changes no vector of a passage"
+        asked = [entry["body"]["embeddingInput"] for entry in server.journal()]
+    assert asked == ["a > Fleet\n# Fleet\n\nThe car.", "passage: a > Fleet\n# Fleet\n\nThe car.", "query: automobile"]
+
+
+def test_an_endpoint_that_refuses_everything_is_left_alone(desk: Desk) -> None:
+    documents = [desk.add(_long(64), f"{number}.md") for number in range(3)]
+    refusal = wire_document(400, {"error": {"message": "no such model", "type": "invalid_request_error"}})
+    with wire(*[refusal] * 9) as server, contextlib.closing(build_client("", server.base_url, 4)) as client:
+        service = desk.a_service(OpenAIEmbedder(client, "m"))
+        for document in documents:
+            service.embed_document(document.id)
+        service.sweep()
+        sizes = [len(request.body["input"]) for request in server.requests]
+    assert sizes == [64, 32, 16, 8, 4, 2, 1, 1]
+    assert desk.jobs.asked == []
+    for document in documents:
+        assert (desk.get(document).embeddings_model, desk.digests(document, "m")) == ("", set())
 
 
 def test_a_document_that_changes_meanwhile_is_embedded_as_it_is_then(desk: Desk) -> None:

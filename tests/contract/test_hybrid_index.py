@@ -15,7 +15,7 @@ import numpy
 import pytest
 
 from models.deadline import Deadline
-from models.errors import InputRefused, ProviderFailed, Unavailable
+from models.errors import ProviderFailed, Unavailable
 from models.ids import new_id
 from services.knowledge.hybrid_index import HybridIndex
 from services.knowledge.vector_files import read_snapshot
@@ -409,16 +409,24 @@ def test_a_mended_endpoint_is_asked_again(semantics: Semantics) -> None:
     assert len(hybrid.search(semantics.assistant, "car", 5)) == 1
 
 
-def test_a_refused_question_leaves_the_next_one_its_meaning(semantics: Semantics) -> None:
+def test_a_refused_question_leaves_the_next_one_its_meaning(
+    semantics: Semantics, caplog: pytest.LogCaptureFixture
+) -> None:
     semantics.put("a.md", "O automóvel.", "pt")
 
-    def refuse(deadline: Deadline) -> None:
-        raise InputRefused("HTTP 400")
-
-    semantics.embedder.before = refuse
+    semantics.embedder.refuses = {"stranger"}
     assert semantics.texts("a stranger's car") == []
-    semantics.embedder.before = Deadline.check
+    assert semantics.texts("a stranger's car") == []
+    assert semantics.embedder.calls == 1, "what was refused is not asked for again"
+    assert [record.getMessage()[:41] for record in caplog.records] == ["the embeddings model refuses a question; "]
     assert semantics.texts("car") == ["O automóvel."]
+
+
+def test_a_refused_passage_is_near_to_no_question(semantics: Semantics) -> None:
+    semantics.embedder.refuses = {"stranger"}
+    semantics.put("a.md", "# A\n\nO automóvel.\n\n# B\n\nThe stranger.", "pt")
+    assert semantics.texts("car") == ["# A\n\nO automóvel."]
+    assert semantics.texts("stranger"), "words find it"
 
 
 def test_a_slow_endpoint_does_not_hold_up_an_answer(semantics: Semantics) -> None:

@@ -159,6 +159,7 @@ WAYS = {
     "passages of an assistant": Way(lambda s: s.passages.delete_of_assistant(ONE), PASSAGES),
     "vectors": Way(lambda s: s.vectors.of_document(ONE, DOCUMENT.id, "m"), VECTORS),
     "vectors to keep": Way(lambda s: s.vectors.keep(ONE, DOCUMENT.id, "m", ["1"]), VECTORS),
+    "vectors to delete": Way(lambda s: s.vectors.delete(ONE, DOCUMENT.id, "m", ["1"]), VECTORS),
     "vectors of a document": Way(lambda s: s.vectors.delete_of_document(ONE, DOCUMENT.id), VECTORS),
     "vectors of an assistant": Way(lambda s: s.vectors.delete_of_assistant(ONE), VECTORS),
     "dead letter": Way(lambda s: s.dead_letters.get(LETTER.id), LETTERS),

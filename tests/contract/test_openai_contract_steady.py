@@ -19,6 +19,7 @@ from models.threads import Leftover, LeftoverKind
 from models.tools import ToolCall, ToolResult, ToolSpec
 from models.voice import Codec, Manner, Recording, Upload
 from repositories.redis.threads import RedisThreads
+from services.providers.embedding_form import EmbeddingForm
 from services.providers.openai_chat import OpenAIChatModel, build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
 from services.providers.openai_erasing import OpenAIEraser
@@ -191,7 +192,8 @@ def test_files_and_vector_stores(checker: SteadyServer) -> None:
 def test_vectors(checker: SteadyServer) -> None:
     row = {"object": "embedding", "index": 0, "embedding": [1.0, 0.0]}
     reply = document(200, {"object": "list", "data": [row], "model": "m", "usage": {}})
-    requests = _sent(lambda client: OpenAIEmbedder(client, "m").embed(["a text"], Deadline(10)), reply)
+    form = EmbeddingForm("query: ", "passage: ", 2)
+    requests = _sent(lambda client: OpenAIEmbedder(client, "m", form=form).embed(["a text"], Deadline(10)), reply)
     _check(checker, requests, "POST /v1/embeddings")
 
 

@@ -49,6 +49,20 @@ def test_only_what_is_kept_stays(stores: Stores) -> None:
     assert stores.vectors.of_document(assistant_id, document_id, "m") == {}
 
 
+def test_some_vectors_of_a_document_are_deleted(stores: Stores) -> None:
+    assistant_id, document_id, other_id = new_id(), new_id(), new_id()
+    for place in ((assistant_id, document_id, "m"), (assistant_id, document_id, "n"), (assistant_id, other_id, "m")):
+        stores.vectors.add(*place, vectors(1203))
+    stores.vectors.delete(assistant_id, document_id, "m", [*vectors(600), "absent"])
+    stores.vectors.delete(assistant_id, document_id, "n", ())
+    assert stores.vectors.of_document(assistant_id, document_id, "m") == vectors(603, 600)
+    assert stores.vectors.of_document(assistant_id, document_id, "n") == vectors(1203)
+    assert stores.vectors.of_document(assistant_id, other_id, "m") == vectors(1203)
+    again = {digest: bytes(4) for digest in vectors(1)}
+    stores.vectors.add(assistant_id, document_id, "m", again)
+    assert stores.vectors.of_document(assistant_id, document_id, "m") == {**vectors(603, 600), **again}
+
+
 def test_vectors_are_deleted(stores: Stores) -> None:
     one, two, document_id, other_id = new_id(), new_id(), new_id(), new_id()
     for assistant_id, document in ((one, document_id), (one, other_id), (two, document_id)):

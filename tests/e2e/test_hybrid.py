@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.running import running_server
 from tests.e2e.api import ADMIN, SETTINGS, Api
-from tests.emulators.aimock import aimock
+from tests.emulators.aimock import AimockServer, aimock
 
 TEXT = "# Fleet\n\nEvery car is washed on Monday.\n\n# Canteen\n\nLunch is served at noon.\n"
 
@@ -34,11 +34,30 @@ def test_documents_get_vectors_and_another_model_gets_them_anew(stores: dict[str
             embedded = len(endpoint.journal())
             api.post(f"/documents/reindex/{document['_id']}?wait=true").raise_for_status()
             assert len(endpoint.journal()) == embedded, "what has not changed is not embedded again"
-        with running_server(tmp_path, {**base, "EMBEDDINGS_MODEL": "second-model"}) as server, Api(server.url) as api:
+            one_refused_passage_costs_only_its_own_vector(api, endpoint, assistant)
+        second = {**base, "EMBEDDINGS_MODEL": "second-model", "EMBEDDINGS_PASSAGE_PREFIX": "passage: "}
+        with running_server(tmp_path, second) as server, Api(server.url) as api:
             api.login(ADMIN["email"], ADMIN["password"])
             assert "noon" in search(api, assistant, "lunch"), "words answer meanwhile"
-            wait_for(lambda: dict(api.get(f"/documents/get/{document['_id']}").json()), "second-model")
+            name = "second-model?passage_prefix=707ad539"
+            wait_for(lambda: dict(api.get(f"/documents/get/{document['_id']}").json()), name)
             assert "noon" in search(api, assistant, "lunch")
+            asked = [entry["body"] for entry in endpoint.journal() if entry["body"]["model"] == "second-model"]
+            assert any(body["embeddingInput"].startswith("passage: a > Fleet") for body in asked)
+
+
+def one_refused_passage_costs_only_its_own_vector(api: Api, endpoint: AimockServer, assistant: dict[str, Any]) -> None:
+    """Upload a document with a text that the endpoint refuses, and index it again when it is not refused any more."""
+    refusal = {"error": {"message": "content filter", "type": "invalid_request_error"}, "status": 400}
+    endpoint.add_fixtures({"match": {"inputText": "zucchini"}, "response": refusal})
+    text = f"{TEXT}\n# Garden\n\nThe zucchini is watered at dawn.\n"
+    document = api.upload(assistant, "garden.md", text).json()
+    assert (document["status"], document["embeddings_model"]) == ("ready", "first-model")
+    assert (document["passages"], document["passages_without_vector"]) == (3, 1)
+    assert "dawn" in search(api, assistant, "zucchini")
+    endpoint.reset()
+    again = api.post(f"/documents/reindex/{document['_id']}?wait=true").json()
+    assert again["passages_without_vector"] == 0 and len(endpoint.journal()) == 1
 
 
 def test_an_upload_does_not_wait_for_what_is_embedded_anew(stores: dict[str, str], tmp_path: Path) -> None:

@@ -139,13 +139,13 @@ class MemoryDocuments:
         ]
         return found[:limit]
 
-    def set_embeddings_model(self, document_id: str, build: str, model: str) -> bool:
-        """Note whose vectors a build has, if it is still the document's; tell whether it was."""
+    def set_embeddings_model(self, document_id: str, build: str, model: str, without_vector: int = 0) -> bool:
+        """Note whose vectors a build has, and how many passages have none, if it is the document's; tell whether."""
         with self._lock:
             held = self.held.get(document_id)
             if held is None or held.build != build:
                 return False
-            self.held[document_id] = replace(held, embeddings_model=model)
+            self.held[document_id] = replace(held, embeddings_model=model, passages_without_vector=without_vector)
             return True
 
     def delete(self, document_id: str, revision: str | None = None) -> bool:
@@ -229,6 +229,11 @@ class MemoryVectors:
         held = self.of_document(assistant_id, document_id, model)
         self.delete_of_document(assistant_id, document_id)
         self.add(assistant_id, document_id, model, {digest: held[digest] for digest in digests if digest in held})
+
+    def delete(self, assistant_id: str, document_id: str, model: str, digests: Collection[str]) -> None:
+        """Delete these vectors of a document and a model."""
+        for digest in digests:
+            self.held.get((assistant_id, document_id, model), {}).pop(digest, None)
 
     def delete_of_document(self, assistant_id: str, document_id: str) -> None:
         """Delete every vector of a document."""

@@ -16,6 +16,7 @@ from openai.types import CreateEmbeddingResponse
 from models.deadline import Deadline
 from models.errors import CallCancelled, DeadlineExceeded, ProviderFailed
 from services.ports import Embedder
+from services.providers.embedding_form import PLAIN, EmbeddingForm
 from services.providers.openai_chat import build_client
 from services.providers.openai_embeddings import OpenAIEmbedder
 from tests.emulators.aimock import AimockServer, aimock
@@ -44,9 +45,11 @@ def embedder(server: AimockServer) -> Iterator[Embedder]:
 
 
 @contextlib.contextmanager
-def _peer(*replies: Reply, call_seconds: float = 60.0) -> Iterator[tuple[WireServer, OpenAIEmbedder]]:
+def _peer(
+    *replies: Reply, call_seconds: float = 60.0, form: EmbeddingForm = PLAIN
+) -> Iterator[tuple[WireServer, OpenAIEmbedder]]:
     with wire(*replies) as server, contextlib.closing(build_client(_KEY, server.base_url, 8)) as client:
-        yield server, OpenAIEmbedder(client, "wire-1", call_seconds)
+        yield server, OpenAIEmbedder(client, "wire-1", call_seconds, form)
 
 
 def _answer(*vectors: Sequence[float], order: Sequence[int] | None = None) -> Reply:
@@ -164,13 +167,75 @@ def test_batches_of_different_dimensions_are_a_failure() -> None:
             embedder.embed(["a"] * 65, Deadline(5))
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, "provider_auth"), (404, "model_not_found"), (400, "input_refused")])
+@pytest.mark.parametrize(("status", "code"), [(401, "provider_auth"), (404, "model_not_found")])
 def test_a_refusal_is_not_tried_again(status: int, code: str) -> None:
     with _peer(_refusal(status, "no")) as (server, embedder):
         with pytest.raises(ProviderFailed) as failure:
             embedder.embed(["a"], Deadline(5))
         assert failure.value.code == code
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_text_gets_no_vector_and_the_others_do(status: int) -> None:
+    refused, one, two = _refusal(status, "no"), _answer([3.0, 4.0]), _answer([1.0, 0.0], [0.0, 1.0])
+    with _peer(refused, two, refused, one, refused, two) as (server, embedder):
+        rows = embedder.embed(list("abcd"), Deadline(5))
+        assert rows.tolist() == [[1, 0], [0, 1], pytest.approx([0.6, 0.8]), [0, 0]]
+        assert _sizes(server) == [4, 2, 2, 1, 1], "what was accepted tells that the text is at fault"
+        embedder.embed(list("ef"), Deadline(5))
+        assert _sizes(server)[5:] == [2], "and not the size of the batch"
+
+
+def test_a_text_that_is_refused_first_is_compared_with_a_plain_one() -> None:
+    refused, probe = _refusal(422, "no"), _answer([0.0, 2.0, 0.0])
+    with _peer(refused, refused, probe, refused) as (server, embedder):
+        rows = embedder.embed(["a", "b"], Deadline(5))
+        assert rows.dtype == numpy.float32 and rows.tolist() == [[0, 0, 0]] * 2
+        assert [request.body["input"] for request in server.requests] == [["a", "b"], ["a"], ["text"], ["b"]]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_endpoint_that_refuses_everything_is_asked_twice_for_one_text(status: int) -> None:
+    with _peer(*[_refusal(status, "no")] * 4) as (server, embedder):
+        with pytest.raises(ProviderFailed) as failure:
+            embedder.embed(["a"], Deadline(5))
+        assert failure.value.code == "embeddings_refused" and "EMBEDDINGS_MODEL" in failure.value.detail
+        with pytest.raises(ProviderFailed):
+            embedder.embed_question("a", Deadline(5))
+        assert _sizes(server) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "sent"),
+    [
+        (EmbeddingForm("query: ", "passage: "), "wire-1?passage_prefix=707ad539", {}),
+        (EmbeddingForm(query_prefix="Instruct: find\nQuery:"), "wire-1", {}),
+        (EmbeddingForm(dimensions=2), "wire-1?dimensions=2", {"dimensions": 2}),
+        (EmbeddingForm("", "p", 2), "wire-1?dimensions=2&passage_prefix=148de9c5", {"dimensions": 2}),
+    ],
+)
+def test_the_form_is_kept(form: EmbeddingForm, name: str, sent: dict[str, int]) -> None:
+    with _peer(_answer([1.0, 0.0]), _answer([3.0, 4.0]), form=form) as (server, embedder):
+        assert embedder.model == name
+        assert embedder.embed(["a"], Deadline(5)).tolist() == [[1, 0]]
+        assert embedder.embed_question("b", Deadline(5)).tolist() == [pytest.approx(0.6), pytest.approx(0.8)]
+        always = {"model": "wire-1", "encoding_format": "float", **sent}
+        assert [request.body for request in server.requests] == [
+            {**always, "input": [f"{form.passage_prefix}a"]},
+            {**always, "input": [f"{form.query_prefix}b"]},
+        ]
+
+
+def test_the_dimensions_are_those_that_were_asked_for(server: AimockServer) -> None:
+    with contextlib.closing(build_client(_KEY, server.base_url, 4)) as client:
+        embedder = OpenAIEmbedder(client, "text-embedding-any", form=EmbeddingForm(dimensions=256))
+        assert embedder.embed(["a", "b"], Deadline(10)).shape == (2, 256)
+
+
+def test_names_differ_with_what_vectors_depend_on() -> None:
+    forms = [EmbeddingForm("q", prefix, size) for prefix in ("", "passage: ", "passage:") for size in (0, 256, 512)]
+    assert len({form.name_of("m") for form in forms}) == len(forms)
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -196,10 +261,9 @@ def test_a_text_beyond_the_window_is_cut_shorter() -> None:
 
 
 def test_a_text_is_not_cut_without_end() -> None:
-    with _peer(*[_refusal(413)] * 3) as (server, embedder):
-        with pytest.raises(ProviderFailed):
-            embedder.embed(["x" * 1000], Deadline(5))
-        assert len(server.requests) == 3
+    with _peer(*[_refusal(413)] * 3, _answer([1.0])) as (server, embedder):
+        assert not embedder.embed(["x" * 1000], Deadline(5)).any()
+        assert [len(request.body["input"][0]) for request in server.requests] == [1000, 500, 250, 4]
 
 
 def test_long_texts_make_small_batches() -> None:

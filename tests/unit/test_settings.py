@@ -1,6 +1,9 @@
 """Settings: defaults, faults all at once, aliases of the reference systems."""
 
+from pathlib import Path
+
 import pytest
+from dotenv import dotenv_values
 
 from settings import Settings, SettingsError
 
@@ -10,6 +13,18 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings == Settings()
     assert (settings.host, settings.port, settings.threads) == ("127.0.0.1", 8080, 128)
     assert settings.effective_language_model == "offline"
+
+
+def test_spaces_around_a_value_count_in_prefixes_only(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        'EMBEDDINGS_PASSAGE_PREFIX="passage: "\nEMBEDDINGS_QUERY_PREFIX="Instruct: find\\nQuery:"\nOPENAI_MODEL=" m "\n'
+    )
+    read = {name: value or "" for name, value in dotenv_values(file).items()}
+    settings = Settings.from_env(read)
+    assert (settings.embeddings_passage_prefix, settings.openai_model) == ("passage: ", "m")
+    assert settings.embeddings_query_prefix == "Instruct: find\nQuery:"
+    assert Settings.from_env({"EMBEDDINGS_QUERY_PREFIX": "  "}) == Settings()
 
 
 def test_every_fault_is_listed_at_once() -> None:
