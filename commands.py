@@ -1,4 +1,4 @@
-"""The commands that import: `import-folder`, `import-assistant` and `import-tools`."""
+"""The commands that import, `import-folder`, `import-assistant` and `import-tools`, and `migrate-store`."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,10 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from models.errors import OrquestraError
 from models.users import OPERATOR
+from repositories.migration.migration import Compared
+from repositories.secret_file import secret_path
 from services.importing.assistants import ImportReport
 from services.importing.documents import FolderImport, ImportSummary
 from services.importing.folder import Remark
@@ -19,6 +22,7 @@ from services.importing.threads import ThreadsSummary
 from services.registry import Services
 from settings import Settings
 from wiring import build_services
+from wiring.migration import open_migration
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -103,6 +107,29 @@ def import_tools(load_settings: Callable[[], Settings], file: Path, assistant_id
     click.echo("{} added, {} replaced, {} unchanged, {} skipped".format(*counts))
 
 
+@click.command("migrate-store")
+@click.pass_obj
+def migrate_store(load_settings: Callable[[], Settings]) -> None:
+    """Copy the embedded store in DATA_DIR into MongoDB, and what its Valkey holds into REDIS_URL if that is set.
+
+    Run it once, with no server on either side and the settings that the servers will have; docs/operations.md says
+    what goes where. If it is stopped, run it again. The embedded store stays as it is.
+    """
+    settings = load_settings()
+    try:
+        with open_migration(settings) as migration, _bar("item", "copying") as copying, _bar("item", "reading") as back:
+            compared = migration.run(copying, back)
+    except OrquestraError as fault:
+        raise click.ClickException(f"Nothing is migrated yet. {fault.detail}") from fault
+    _tell_compared(compared)
+    if not all(one.is_same for one in compared):
+        raise click.ClickException(
+            "What was copied differs from the embedded store, so no server starts on it. Run this again; if it "
+            "differs again, report it."
+        )
+    _tell_what_is_elsewhere(settings)
+
+
 def _refuse_what_has_no_effect(order: ImportOrder) -> None:
     """End the command with its usage where options contradict each other."""
     of_exports = (order.files, order.threads, order.addresses, order.keep_model or None)
@@ -173,3 +200,27 @@ def _tell_remarks(skipped: Sequence[Remark], failed: Sequence[Remark]) -> None:
     for title, remarks in (("skipped", skipped), ("failed", failed)):
         for remark in remarks:
             click.echo(f"{title}: {remark.path}: {remark.reason}")
+
+
+def _tell_compared(compared: Sequence[Compared]) -> None:
+    """Print what there is on both sides; digests are cut to what eyes can compare."""
+    click.echo(f"{'':22}{'embedded':>10}  {'':14}{'copied':>10}")
+    for one in compared:
+        (there, digest), (here, found) = one.source, one.target
+        verdict = "same" if one.is_same else "DIFFERENT"
+        click.echo(f"{one.name:22}{there:>10}  {digest[:12]:14}{here:>10}  {found[:12]:14}{verdict}")
+
+
+def _tell_what_is_elsewhere(settings: Settings) -> None:
+    """Print what servers need beside the stores."""
+    path, given = secret_path(settings.data_dir), settings.jwt_secret_key
+    if not path.exists():
+        click.echo("JWT_SECRET_KEY: set the one that was set before on every server")
+    elif given and given != path.read_text(encoding="utf-8", errors="replace").strip():
+        click.echo(
+            f"JWT_SECRET_KEY: it is not the secret in {path}. If that one was in use, give it to every server: with "
+            "another one logins end, displayed API keys become null and headers of tools are lost"
+        )
+    else:
+        click.echo(f"JWT_SECRET_KEY: set it on every server to what {path} holds")
+    click.echo(f"DOCUMENTS_URL: the documents' files stay in {settings.documents_url}; every server needs them there")

@@ -24,7 +24,7 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from commands import import_assistant, import_folder, import_tools
+from commands import import_assistant, import_folder, import_tools, migrate_store
 from evaluation_commands import evaluation
 from logs import configure_logging
 from models.errors import OrquestraError
@@ -98,6 +98,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions[ROOM_KEY] = room = Room(settings.threads, metrics.room_used)
     metrics.room_size.set(room.size)
     services.slots.show(metrics.show_synthesis)
+    services.speech_calls.show(metrics.count_transcription, metrics.count_synthesis)
     app.wsgi_app = room.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if settings.proxy_hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxy_hops)  # type: ignore[method-assign]
@@ -216,6 +217,7 @@ def worker(threads: int) -> None:
 commands.add_command(import_folder)
 commands.add_command(import_assistant)
 commands.add_command(import_tools)
+commands.add_command(migrate_store)
 commands.add_command(evaluation)
 
 

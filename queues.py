@@ -17,6 +17,7 @@ from services.jobs import JobProbe, JobRouter
 from services.nudges import ANSWER_CHAT, SEND_CALLBACK
 from services.threads import DELETE_LEFTOVERS
 from settings import Settings
+from stores import store_name
 
 KINDS = {
     INDEX_DOCUMENT: "documents",
@@ -86,7 +87,7 @@ class Queues:
 
 def open_queues(settings: Settings, redis_url: str) -> Queues:
     """Return the queues of this store's jobs: a worker on another store would not know what they are about."""
-    store = settings.mongodb_database if settings.mongodb_uri else str(settings.data_dir.resolve())
+    store = store_name(settings)
     kinds = {
         kind: RedisJobs(redis_url, namespace=f"{PREFIX}jobs:{store}:{kind}") for kind in dict.fromkeys(KINDS.values())
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from repositories.embedded_redis import EmbeddedRedis
+from repositories.migration.mark import require_no_mark
 from repositories.mongo.assistants import MongoAssistantRepository
 from repositories.mongo.chats import MongoChatRepository
 from repositories.mongo.conversations import MongoConversationRepository
@@ -38,6 +39,9 @@ from services.ports import (
 )
 from settings import Settings
 
+SQLITE_FILE, VALKEY_FOLDER = "orquestra.sqlite", "valkey"
+"""The embedded stores in DATA_DIR."""
+
 
 @dataclass(frozen=True)
 class Stores:
@@ -67,13 +71,23 @@ def open_stores(settings: Settings) -> Stores:
     database: SqliteDatabase | MongoDatabase
     if settings.mongodb_uri:
         database = MongoDatabase(settings.mongodb_uri, settings.mongodb_database)
-        database.ensure_indexes()
+        try:
+            require_no_mark(database)
+            database.ensure_indexes()
+        except BaseException:
+            database.close()
+            raise
     else:
-        database = SqliteDatabase(settings.data_dir / "orquestra.sqlite")
-    embedded = None if settings.redis_url else EmbeddedRedis(settings.data_dir / "valkey")
+        database = SqliteDatabase(settings.data_dir / SQLITE_FILE)
+    embedded = None if settings.redis_url else EmbeddedRedis(settings.data_dir / VALKEY_FOLDER)
     url = settings.redis_url if embedded is None else embedded.url
     files_redis = RedisDatabase(settings.redis_files_url or url)
     return Stores(database, RedisDatabase(url), url, files_redis, embedded)
+
+
+def store_name(settings: Settings) -> str:
+    """Return what the store is called in Redis, which others may share."""
+    return settings.mongodb_database if settings.mongodb_uri else str(settings.data_dir.resolve())
 
 
 @dataclass(frozen=True)

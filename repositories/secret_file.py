@@ -12,6 +12,11 @@ _BYTES = 64
 _SHORTEST = 32
 
 
+def secret_path(directory: Path) -> Path:
+    """Return where the directory's secret lies, if there is one."""
+    return directory / _NAME
+
+
 def load_or_create_secret(directory: Path) -> str:
     """Return the secret in the directory's file `jwt_secret`, which is made on the first call.
 
@@ -20,7 +25,7 @@ def load_or_create_secret(directory: Path) -> str:
     Raises:
         ValueError: others may read the file, or there is no usable secret in it; the text says what to do.
     """
-    path = directory / _NAME
+    path = secret_path(directory)
     if not path.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(path)

@@ -1,0 +1,1 @@
+"""Moving an embedded store into MongoDB, once."""
