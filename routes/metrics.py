@@ -40,6 +40,16 @@ class Metrics:
         self.room_used = self._gauge("orquestra_room_used", "Places that are taken")
         self._synthesis_used = self._gauge("orquestra_synthesis_used", "Sentences that are being synthesized")
         self._synthesis_waiting = self._gauge("orquestra_synthesis_waiting", "Sentences that wait to be synthesized")
+        self._transcriptions = self._counter(
+            "orquestra_transcriptions", "Transcriptions by how they ended", "provider", "outcome"
+        )
+        self._seconds = self._counter("orquestra_transcribed_seconds", "Sound that was transcribed", "provider")
+        self._syntheses = self._counter(
+            "orquestra_syntheses", "Syntheses of sentences by how they ended", "provider", "outcome"
+        )
+        self._characters = self._counter(
+            "orquestra_synthesized_characters", "Characters that were synthesized", "provider"
+        )
         self.requests = Counter(
             "orquestra_http_requests", "HTTP requests", ["method", "route", "status"], registry=self._registry
         )
@@ -76,6 +86,9 @@ class Metrics:
         """Return a gauge whose value is the sum of all living processes'."""
         return Gauge(name, meaning, registry=self._registry, multiprocess_mode="livesum")
 
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self._registry)
+
     def count_failure(self, code: str) -> None:
         """Count a message that got no answer."""
         self._failures.labels(code).inc()
@@ -89,6 +102,16 @@ class Metrics:
         for use in chat.tools:
             self._tools.labels("failed" if use.failed else "done").observe(use.duration_ms / 1000)
         self._observe(vars(chat.timings))
+
+    def count_transcription(self, provider: str, outcome: str, seconds: float) -> None:
+        """Count a transcription that has ended, as `SpeechCalls` tells it."""
+        self._transcriptions.labels(provider, outcome).inc()
+        self._seconds.labels(provider).inc(seconds)
+
+    def count_synthesis(self, provider: str, outcome: str, characters: float) -> None:
+        """Count a synthesis that has ended, as `SpeechCalls` tells it."""
+        self._syntheses.labels(provider, outcome).inc()
+        self._characters.labels(provider).inc(characters)
 
     def show_synthesis(self, used: int, waiting: int) -> None:
         """Show how many sentences are being synthesized, and how many wait for that."""

@@ -23,6 +23,7 @@ from services.responses import ResponseService
 from services.threads import ThreadService
 from services.tools.inspection import ToolInspection
 from services.viewer import ConversationViewer
+from services.voice.counted import SpeechCalls
 from services.voice.replies import SpokenReplies
 from services.voice.service import VoiceService
 from services.voice.slots import FairSlots
@@ -58,5 +59,6 @@ class Services:
     voice: VoiceService
     replies: SpokenReplies
     slots: FairSlots
+    speech_calls: SpeechCalls
     health: HealthService
     close: Callable[[], None]

@@ -23,8 +23,9 @@ class AudioDecoder(Protocol):
 class Transcriber(Protocol):
     """What writes down what is said."""
 
-    name: str
-    """Its name in settings and in `X-Transcriber`."""
+    @property
+    def name(self) -> str:
+        """Return its name in `X-Transcriber`."""
 
     def transcribe(self, recording: Recording, language: str | None, deadline: Deadline) -> Transcript:
         """Return what was said; cancelling the deadline stops the work.
@@ -42,8 +43,9 @@ class Transcriber(Protocol):
 class SpeechSynthesizer(Protocol):
     """What speaks."""
 
-    name: str
-    """Its name in settings."""
+    @property
+    def name(self) -> str:
+        """Return its name in `X-Speech`."""
 
     def format_of(self, codec: Codec) -> AudioFormat:
         """Return what `synthesize` yields for a codec; it is the same for all voices."""

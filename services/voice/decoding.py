@@ -22,6 +22,7 @@ from models.deadline import Deadline
 from models.errors import Invalid, TooLarge
 from models.voice import RECORDING_RATE, Recording, Upload
 from services.voice.notes import has_too_many_notes
+from services.voice.tags import without_tags
 
 _CONTAINERS = "mp3,wav,ogg,flac,aac,amr,caf,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 _PCM = "alaw mulaw s8 u8 s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be"
@@ -35,6 +36,7 @@ _OPTIONS = {
     "codec_whitelist": ",".join(sorted(_CODECS)),  # holds while FFmpeg looks what is in a file
     "protocol_whitelist": "none",  # no such protocol: what is to be read is here already
     "max_streams": str(_MOST_STREAMS),
+    "ignore_chapters": "1",  # of mp4, where another track may hold them
     "max_probe_packets": "8",  # FFmpeg looks for other codecs in the samples of a WAV file, else in half a megabyte
 }
 _LEAST_RATE, _MOST_RATE = 4_000, 192_000
@@ -129,9 +131,10 @@ class _File(io.BytesIO):
 
 
 def _of_file(upload: Upload, deadline: Deadline) -> Iterator[AudioFrame]:
-    if has_too_many_notes(upload.content, deadline):
+    content = without_tags(upload.content)
+    if has_too_many_notes(content, deadline):
         raise _unreadable()
-    file = _File(upload.content, deadline)
+    file = _File(content, deadline)
     with av.open(file, "r", options=dict(_OPTIONS), metadata_errors="replace") as container:
         if not container.streams.audio:
             return

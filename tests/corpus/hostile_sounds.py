@@ -1,11 +1,8 @@
 """Files of sound that name other files, or that state far more than they have."""
 
-import io
 import struct
 import zlib
 from collections.abc import Iterable
-
-import av
 
 _RATE = 16_000
 
@@ -98,72 +95,3 @@ def _track(entry: bytes, table: tuple[bytes, bytes, bytes, bytes], *media: bytes
 def _mov(tracks: Iterable[bytes]) -> bytes:
     movie = box(b"moov", full_box(b"mvhd", bytes(96)), *tracks)
     return box(b"ftyp", b"qt  ", bytes(4), b"qt  ") + movie + box(b"mdat", bytes(1000))
-
-
-def noted_flac(notes: int) -> bytes:
-    """Return a second of silence with comments (RFC 9639, section 8.6)."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="flac") as output:
-        stream = output.add_stream("flac", rate=_RATE, layout="mono")
-        frame = av.AudioFrame(format="s16", layout="mono", samples=_RATE)
-        frame.sample_rate = _RATE
-        frame.planes[0].update(bytes(frame.planes[0].buffer_size))
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    content, begin = file.getvalue(), 4 + 4 + 34
-    comments = _comments(notes)
-    return (
-        content[:4] + b"\0" + content[5:begin] + b"\x04" + len(comments).to_bytes(3, "big") + comments + content[begin:]
-    )
-
-
-def noted_ogg(notes: int) -> bytes:
-    """Return a few packets of Opus behind comments (RFC 7845, section 5.2)."""
-    head = b"OpusHead" + struct.pack("<BBHIHB", 1, 1, 0, 48_000, 0, 0)
-    comments = b"OpusTags" + _comments(notes)
-    cuts = range(0, len(comments), 255 * 255)
-    pages = [_page(0, 2, 0, head, True)]
-    pages += [
-        _page(number, 1 if at else 0, -1, comments[at : at + 255 * 255], at == cuts[-1])
-        for number, at in enumerate(cuts, 1)
-    ]
-    pages += [_page(len(pages) + number, 0, 960 * (number + 1), b"\xf8\xff\xfe", True) for number in range(5)]
-    return b"".join(pages)
-
-
-def noted_matroska(notes: int) -> bytes:
-    """Return a second of bare samples with tags."""
-    codec = _element("86", b"A_PCM/INT/LIT") + _element("E1", _element("B5", struct.pack(">d", _RATE)))
-    track = _element("D7", b"\1") + _element("73C5", b"\1") + _element("83", b"\2") + codec
-    info = _element("1549A966", _element("2AD7B1", struct.pack(">I", 1_000_000)))
-    tags = (_element("67C8", _element("45A3", _name(note)) + _element("4487", b"v")) for note in range(notes))
-    sound = _element("1F43B675", _element("E7", b"\0") + _element("A3", b"\x81\0\0\x80" + b"\x10\0" * _RATE))
-    parts = info, _element("1654AE6B", _element("AE", track)), _element("1254C367", _element("7373", b"".join(tags)))
-    return _element("1A45DFA3", _element("4282", b"matroska")) + _element("18538067", b"".join(parts) + sound)
-
-
-def _name(note: int) -> bytes:
-    return f"N{note:07}".encode()
-
-
-def _comments(notes: int) -> bytes:
-    entries = (_name(note) + b"=v" for note in range(notes))
-    return struct.pack("<IsI", 1, b"x", notes) + b"".join(struct.pack("<I", len(one)) + one for one in entries)
-
-
-def _page(number: int, flags: int, position: int, content: bytes, is_end: bool) -> bytes:
-    """Return a page of Ogg (RFC 3533, section 6)."""
-    table = bytes([255]) * (len(content) // 255) + (bytes([len(content) % 255]) if is_end else b"")
-    head = struct.pack("<4sBBqII", b"OggS", 0, flags, position, 1, number)
-    rest = bytes([len(table)]) + table + content
-    checksum = 0
-    for byte in head + bytes(4) + rest:
-        checksum ^= byte << 24
-        for _ in range(8):
-            checksum = (checksum << 1) ^ (0x104C11DB7 if checksum & 0x80000000 else 0)
-    return head + struct.pack("<I", checksum) + rest
-
-
-def _element(kind: str, content: bytes) -> bytes:
-    """Return an element of Matroska (RFC 8794)."""
-    return bytes.fromhex(kind) + (1 << 56 | len(content)).to_bytes(8, "big") + content

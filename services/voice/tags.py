@@ -1,0 +1,63 @@
+"""Files of sound without what stands in them besides: titles, comments, pictures, chapters, tables for seeking.
+
+Nobody here reads any of it, and FFmpeg compares each entry with all others, without asking whether somebody still
+waits: tags of 40 kB before an MP3, packed, cost it minutes. So the parts that hold them get names that it passes over.
+Nothing else changes and nothing moves, but for tags at the very beginning, which are cut off. Sound that has such a
+name by chance is damaged in that place; of recordings of 50 MB that is one in ten.
+"""
+
+import re
+
+_ID3 = re.compile(rb"ID3[^\xff][^\xff]([\s\S])([\0-\x7f]{4})")
+"""The beginning of a tag (ID3v2.4.0, section 3.1): its flags, and its length in seven bits of each byte."""
+
+_FOOTER = 0x10
+_MOST_ID3 = 100
+
+_OGG = re.compile(rb"OggS\0[\0-\7]")
+"""What FFmpeg takes for Ogg and for nothing else; none of the rest is in it, and a page that is changed is lost."""
+
+_ANYWHERE = (
+    *((b"ID3" + version, bytes(4)) for version in (b"\2", b"\3", b"\4")),  # in wav, aiff and aac
+    (b"APETAGEX", bytes(8)),
+    *((kind, b"free") for kind in (b"udta", b"meta", b"ilst", b"sidx")),  # of mp4; `free` is a box to pass over
+    (b"cmov", b"free"),  # a packed header, which hides what is in it
+)
+"""Names of parts, and what stands there instead."""
+
+_RIFF = ((b"LIST", b"JUNK"), (b"cue ", b"JUNK"))
+_EBML = tuple((bytes.fromhex(kind), b"\x10\0\0\1") for kind in ("1254c367", "1043a770", "1941a469", "1c53bb6b"))
+"""Tags, chapters, attachments and cues (RFC 9559, section 5.1); no element has the other name."""
+
+_IN = {
+    b"RIFF": _RIFF,
+    b"RIFX": _RIFF,
+    b"RF64": _RIFF,
+    b"caff": ((b"info", b"free"),),
+    b"\x1a\x45\xdf\xa3": _EBML,
+}
+"""What a file begins with -> names in such files only."""
+
+
+def without_tags(content: bytes) -> bytes:
+    """Return a file in which FFmpeg finds its sound and nothing that is said of it, but comments of FLAC and Ogg."""
+    content = content[_behind_id3(content) :]
+    if _OGG.match(content):
+        return content
+    for name, instead in (*_ANYWHERE, *_IN.get(content[:4], ())):
+        content = content.replace(name, instead)
+    return content
+
+
+def _behind_id3(content: bytes) -> int:
+    """Return where a file begins behind its first tags; FFmpeg looks for them before any container."""
+    begin = 0
+    for _ in range(_MOST_ID3):
+        tag = _ID3.match(content, begin)
+        if tag is None:
+            break
+        length = 0
+        for seven_bits in tag[2]:
+            length = length << 7 | seven_bits
+        begin = tag.end() + length + (tag.end() - tag.start() if tag[1][0] & _FOOTER else 0)
+    return begin
