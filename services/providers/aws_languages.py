@@ -21,6 +21,10 @@ _USUAL = {
 """Where the code of the language is none of its usual region, as it is in fr-FR."""
 
 
+_WRITTEN = {"HANS": "CN", "HANT": "TW"}
+"""The region whose code stands for a script, where a tag names no region."""
+
+
 def common_tag(code: str) -> str:
     """Return the BCP 47 tag in common use of one of AWS' codes."""
     return _TAGS.get(code, code)
@@ -40,7 +44,8 @@ def nearest(tag: str, known: Sequence[str]) -> str | None:
         if name == language
         for region in found or [""]
     }
-    wanted = [*regions, _USUAL.get(language, "").partition("-")[2], language.upper()]
+    written = [_WRITTEN[part] for part in regions if part in _WRITTEN]
+    wanted = [*regions, *written, _USUAL.get(language, "").partition("-")[2], language.upper()]
     return next((codes[region] for region in wanted if region in codes), next(reversed(codes.values()), None))
 
 

@@ -8,9 +8,10 @@ _TAGS = (
     "details dfn div dl dt em figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe img "
     "input ins kbd label li link main mark meta nav ol optgroup option p picture pre q s samp section select small "
     "source span strike strong sub summary sup svg table tbody td textarea tfoot th thead time title tr tt u ul var "
-    "video wbr"
+    "video wbr "
+    "speak prosody emphasis say-as phoneme break amazon:effect amazon:domain"  # SSML
 )
-_WITHIN_WORDS = "a abbr b big em font i mark s small span strong sub sup u wbr"
+_WITHIN_WORDS = "a abbr b big em emphasis font i mark phoneme prosody s say-as small span strong sub sup u wbr"
 _UNSEEN = re.compile(r"<(script|style)\b[^<>]*>.{0,5000}?</\1\s*>|<!--.{0,5000}?-->", re.IGNORECASE | re.DOTALL)
 _ATTRIBUTE = r"""\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+)"""
 _TAG = re.compile(rf"</?({'|'.join(_TAGS.split())})(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE)

@@ -1,6 +1,6 @@
 """What is to be said of an answer, sentence by sentence, while it is written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from models.errors import Unavailable
 from services.voice.languages import spoken_language
@@ -9,6 +9,7 @@ from services.voice.sentences import SentenceStream
 from services.voice.sounds import Sentence
 
 _ENDS = tuple(".!?…。！？")
+_PIECE = 500  # longer than any sentence, but for links
 
 
 class Script:
@@ -117,6 +118,17 @@ class _Part:
 
 
 def is_said(text: str) -> bool:
-    """Tell whether anything of a text is said: of code, addresses and emoji alone nothing is."""
-    sentences, spoken = SentenceStream("en"), SpokenText()
-    return any(spoken.read(sentence) for sentence in (*sentences.feed(text), *sentences.finish()))
+    """Tell whether anything of a text is said: of code, addresses and emoji alone nothing is.
+
+    It reads no further than the first words: lists ask it of every chat.
+    """
+    spoken = SpokenText()
+    return any(map(spoken.read, _sentences(text)))
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """Yield the sentences of a text, each cut only when it is asked for."""
+    sentences = SentenceStream("en")
+    for begin in range(0, len(text), _PIECE):
+        yield from sentences.feed(text[begin : begin + _PIECE])
+    yield from sentences.finish()

@@ -12,6 +12,7 @@ from routes.access import SERVICES_KEY
 from routes.audio_links import AudioLinks, audio_links
 from routes.schemas.chats import ChannelAnswerSchema
 from services.voice.links import LinkSignature, LinkSigner
+from services.voice.script import is_said
 from tests.contract.stores import NOW, make_chat
 
 SIGNER = LinkSigner("the server's own secret")
@@ -107,3 +108,9 @@ def test_links_lead_to_the_address_of_the_setting_or_of_the_request(public_url: 
 )
 def test_what_is_no_answer_has_no_link(chat: Chat) -> None:
     assert shown(chat) is None
+
+
+def test_what_is_said_far_behind_code_is_found() -> None:
+    code = "```\n" + "print(1)\n" * 500
+    assert not is_said(code)
+    assert is_said(f"{code}```\nDone")

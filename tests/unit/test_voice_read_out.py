@@ -122,3 +122,10 @@ def test_tags_and_entities_of_html_are_taken_out() -> None:
     assert without_html("<p>One</p><p>two<script>let a = '<b>';</script></p><STYLE>p {}</STYLE>") == "One two"
     assert without_html("Wi<b>Fi</b> &amp; R$&nbsp;3.500,00\n<!-- no -->ok") == "WiFi & R$ 3.500,00\n ok"
     assert without_html("plain text, 2 < 3") == "plain text, 2 < 3"
+
+
+def test_tags_of_ssml_are_not_said() -> None:
+    words = 'Hello <break time="1s"/> Mr. <emphasis level="strong">Smith</emphasis>'
+    text = f'<speak>{words} & <prosody rate="slow">co</prosody></speak>'
+    assert without_html(text) == "Hello Mr. Smith & co"
+    assert said(text) == ["Hello Mr. Smith & co"]
