@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +25,19 @@ class Audience(StrEnum):
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """The place in its conversation of a message that arrived some time before it can be stored.
+
+    Attributes:
+        chat_id: what its chat's id will be.
+        at: when it arrived.
+    """
+
+    chat_id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Inbound:
     """A person's message as a door hands it in.
 
@@ -36,6 +50,7 @@ class Inbound:
         repeats: the chat of this request, where its client sends it once more; "" if it is new.
         heard: how the text was heard; None if it was written.
         reply_audio: its sender wants the answer as sound too.
+        arrival: the place that is kept for it; None if it is stored as soon as it arrives.
     """
 
     assistant: Assistant
@@ -52,6 +67,7 @@ class Inbound:
     audience: Audience = Audience.NOBODY
     heard: Heard | None = None
     reply_audio: bool = False
+    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,13 @@ def id_at(at: datetime, after: str | None = None) -> str:
     Args:
         after: an id to sort behind.
     """
-    ticks = (at - _EPOCH) // _MICROSECOND * _FRACTION // 1_000_000
+    ticks = int(bound_at(at), 16)
     return f"{max(ticks, int(after[:14], 16) + 1 if after else 0):014x}{secrets.token_hex(5)}"
+
+
+def bound_at(at: datetime) -> str:
+    """Return what all ids that `new_id` made before that time sort below, and all later ones above."""
+    return f"{(at - _EPOCH) // _MICROSECOND * _FRACTION // 1_000_000:014x}"
 
 
 def is_id(text: str) -> bool:

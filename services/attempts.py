@@ -46,7 +46,7 @@ class Attempts:
         self._composer = composer
         self._leases = leases
         self._nudges = nudges
-        self._turns = Turns(journal.chats, nudges)
+        self._turns = Turns(journal.chats, journal.arrivals, nudges)
 
     def claim(self, seen: Chat, deadline: Deadline, *, by_itself: bool = False) -> tuple[Chat, str] | None:
         """Begin another attempt at a chat as it was seen; return it with the attempt, None if somebody came first.

@@ -189,9 +189,11 @@ class ConversationService:
         last = self._journal.chats.later_in_burst(chat) or chat
         if last.burst is not None and last.burst.until > at:
             return (last.burst.until - at).total_seconds(), None
+        if self._journal.arrivals.are_awaited(last):
+            return _later(chat), None
         earlier = self._journal.chats.unfinished_before(chat)
         if earlier is not None and earlier.is_worked_on(at):
-            return min(_LONGEST_DELAY, _SHORTEST_DELAY + (at - chat.created_at).total_seconds() / 4), None
+            return _later(chat), None
         return 0.0, earlier
 
     def _put_off(self, chat: Chat, seconds: float) -> None:
@@ -236,6 +238,11 @@ class ConversationService:
         if self._journal.conversations.get(gone.conversation_id) is None:
             raise erased()
         yield from self.answer(inbound, deadline)
+
+
+def _later(chat: Chat) -> float:
+    """Return after how many seconds a job is to look again whether it is its chat's turn."""
+    return min(_LONGEST_DELAY, _SHORTEST_DELAY + (now() - chat.created_at).total_seconds() / 4)
 
 
 def _is_to_be_answered(chat: Chat) -> bool:

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from models.answers import Inbound
+from models.answers import Arrival, Inbound
 from models.assistants import Assistant
 from models.callbacks import Delivery
-from models.chats import Burst, Chat, ChatStatus, Timings
+from models.chats import Burst, Chat, ChatFilter, ChatStatus, Timings
 from models.clock import now
 from models.conversations import Conversation, is_active
 from models.errors import Conflict, Unauthenticated, Unavailable
 from models.ids import new_id
+from models.paging import Page
+from services.arrivals import Arrivals
 from services.deliveries import settled
 from services.devices import are_of_one_session
 from services.news import ConversationNews
@@ -38,17 +40,25 @@ class Journal:
     chats: ChatRepository
     locks: Locks
     news: ConversationNews
+    arrivals: Arrivals
 
     def receive(self, inbound: Inbound, end_of_lease: Callable[[], datetime]) -> tuple[Chat, str | None]:
         """Store a message; return its chat and the attempt that it is leased to, None if it had been stored before.
 
-        A message with a callback is leased to nobody: the lease's end says when its job counts as lost.
+        A message with a callback is leased to nobody: the lease's end says when its job counts as lost. The place that
+        was kept for a message is taken, or given up.
 
         Raises:
             Conflict: code `message_id_reused`, the same message id came with something else before; or
                 `conversation_erased`, and the message can be sent again.
             Unauthenticated: the assistant was deleted just now.
         """
+        try:
+            return self._receive(inbound, end_of_lease)
+        finally:
+            self.arrivals.leave(inbound)
+
+    def _receive(self, inbound: Inbound, end_of_lease: Callable[[], datetime]) -> tuple[Chat, str | None]:
         assistant = inbound.assistant
         key = dedupe_key(inbound)
         earlier = self._stored_before(inbound, key)
@@ -106,7 +116,7 @@ class Journal:
         Where the lock was lost, because Redis is away or the store took long, another one with a larger id may have
         been stored first, and may be answered by now. Then this one is stored once more, so that ids are in the order
         in which messages were stored, and nobody's turn comes before that of an earlier one. Other deliveries of it
-        look for it again.
+        look for it again. A message whose place was kept comes before those that were stored meanwhile, and wait.
         """
         for place in range(_MOST_PLACES):
             newest = self.chats.newest(conversation.id)
@@ -114,6 +124,8 @@ class Journal:
             if not self.chats.add(chat):
                 return None
             if chat.delivery is not None:  # whoever delivers it again is told its id at once, so it stays
+                break
+            if inbound.arrival is not None and chat.id == inbound.arrival.chat_id:
                 break
             last = self.chats.newest(conversation.id)
             if last is None or last.id <= chat.id or place == _MOST_PLACES - 1 or not self.chats.withdraw(chat):
@@ -137,16 +149,26 @@ class Journal:
         key: str,
         end_of_lease: Callable[[], datetime],
     ) -> Chat:
-        """Return the chat of a message that comes behind the conversation's newest."""
-        # behind the memory's beginning too, which a server whose clock is ahead may have set
-        last_known = max(newest.id if newest else "", conversation.memory_from) or None
-        chat = _new_chat(inbound, conversation, key, new_id(after=last_known))
+        """Return the chat of a message that comes behind the conversation's newest, or at the place kept for it."""
+        arrival = inbound.arrival
+        if arrival is None or arrival.chat_id < conversation.memory_from or not self.arrivals.is_kept(inbound):
+            # behind the memory's beginning too, which a server whose clock is ahead may have set
+            last_known = max(newest.id if newest else "", conversation.memory_from) or None
+            arrival = Arrival(new_id(after=last_known), now())
+        chat = _new_chat(inbound, conversation, key, arrival)
         if chat.status is not ChatStatus.RECEIVED:
             return chat
-        before = newest if newest is not None and are_of_one_session(newest, chat) else None
-        burst = None if _brings_outputs(inbound) else _burst(inbound.assistant, before)
+        neighbour = newest if newest is None or newest.id < chat.id else self._following(chat)
+        if neighbour is not None and not are_of_one_session(neighbour, chat):
+            neighbour = None
+        burst = None if _brings_outputs(inbound) else _burst(inbound.assistant, chat, neighbour)
         leased = replace(chat, lease_until=end_of_lease(), burst=burst)
         return leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
+
+    def _following(self, chat: Chat) -> Chat | None:
+        """Return the first chat that waits behind a place which was kept."""
+        waiting = ChatFilter(conversation_id=chat.conversation_id, status=ChatStatus.RECEIVED, oldest_first=True)
+        return next(iter(self.chats.list(waiting, Page(limit=1, after=chat.id)).items), None)
 
     def note(self, chat: Chat, text: str, username: str | None = None, *, first: bool = False) -> None:
         """Bring the conversation's list entry up to date and tell who watches; neither is worth failing for.
@@ -175,17 +197,17 @@ def _is_alone(inbound: Inbound) -> bool:
     return inbound.given is not None and inbound.given.alone and inbound.message_id is None
 
 
-def _new_chat(inbound: Inbound, conversation: Conversation, key: str, chat_id: str) -> Chat:
+def _new_chat(inbound: Inbound, conversation: Conversation, key: str, arrival: Arrival) -> Chat:
     at, heard = now(), inbound.heard
     answering = inbound.active and is_active(conversation.active, conversation.paused_until, at)
     chat = Chat(
-        id=chat_id,
+        id=arrival.chat_id,
         assistant_id=inbound.assistant.id,
         conversation_id=conversation.id,
         channel=inbound.channel,
-        dedupe_key=key if inbound.message_id is not None else f"chat:{chat_id}",
+        dedupe_key=key if inbound.message_id is not None else f"chat:{arrival.chat_id}",
         status=ChatStatus.RECEIVED if answering else ChatStatus.INACTIVE,
-        created_at=at,
+        created_at=arrival.at,
         message=inbound.text or None,
         username=inbound.username,
         message_id=inbound.message_id,
@@ -207,18 +229,19 @@ def _brings_outputs(inbound: Inbound) -> bool:
     return inbound.given is not None and bool(inbound.given.rounds)
 
 
-def _burst(assistant: Assistant, newest: Chat | None) -> Burst | None:
-    """Return the burst that a message belongs to that arrives now.
+def _burst(assistant: Assistant, chat: Chat, neighbour: Chat | None) -> Burst | None:
+    """Return the burst that a message belongs to.
 
     Args:
-        newest: the chat that it comes behind in its conversation; None if it goes on from nothing.
+        neighbour: the chat that it comes behind in its conversation, or before; None if it goes on from nothing.
     """
     if not assistant.debounce_seconds:
         return None
-    at, pause = now(), timedelta(seconds=assistant.debounce_seconds)
-    began = at
-    if newest is not None and newest.status is ChatStatus.RECEIVED and newest.burst is not None:
-        began = newest.burst.began if newest.burst.until > at else at
+    at, pause = chat.created_at, timedelta(seconds=assistant.debounce_seconds)
+    other = None if neighbour is None or neighbour.status is not ChatStatus.RECEIVED else neighbour.burst
+    if neighbour is not None and other is not None and neighbour.id > chat.id:
+        return other if other.began <= at + pause else Burst(at, at + pause)
+    began = other.began if other is not None and other.until > at else at
     return Burst(began, min(at + pause, began + max(pause, min(_LONGEST_BURST, _MOST_PAUSES * pause))))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from models.chats import Chat, ChatStatus
 from models.clock import now
 from models.deadline import Deadline
+from services.arrivals import Arrivals
 from services.deliveries import settled
 from services.nudges import Nudges
 from services.pauses import Pauses, patiently
@@ -26,8 +27,9 @@ _NOBODY = _Closer("", 0)
 class Turns:
     """Let the messages of a conversation through one at a time; conversations do not wait for each other."""
 
-    def __init__(self, chats: ChatRepository, nudges: Nudges) -> None:
+    def __init__(self, chats: ChatRepository, arrivals: Arrivals, nudges: Nudges) -> None:
         self._chats = chats
+        self._arrivals = arrivals
         self._nudges = nudges
 
     def close_burst(self, chat: Chat, attempt: str, deadline: Deadline, take_over: Callable[[Chat], None]) -> bool:
@@ -50,7 +52,7 @@ class Turns:
                 deadline.sleep(pauses.next())
             elif open_for > 0:
                 deadline.sleep(min(open_for, pauses.next()))
-            elif self._is_merging(closer, deadline):
+            elif self._arrivals.are_awaited(chat) or self._is_merging(closer, deadline):
                 deadline.sleep(pauses.next())
             elif patiently(lambda: self._chats.leave_burst(chat.id, attempt), deadline):
                 for earlier in patiently(lambda: self._chats.earlier_in_burst(chat), deadline):
@@ -59,12 +61,15 @@ class Turns:
         return False
 
     def wait(self, chat: Chat, attempt: str, deadline: Deadline, take_over: Callable[[Chat], None]) -> bool:
-        """Wait until every earlier message is done with; False if this one has been lost to another attempt.
+        """Wait until every earlier message is stored and done with; False if this one is lost to another attempt.
 
         Args:
             take_over: answers one that nobody works on.
         """
         pauses, waited = Pauses(), chat.burst is not None
+        while self._arrivals.are_awaited(chat):
+            waited = True
+            deadline.sleep(pauses.next())
         while (earlier := patiently(lambda: self._chats.unfinished_before(chat), deadline)) is not None:
             waited = True
             if not earlier.is_worked_on(now()):

@@ -75,7 +75,7 @@ def build_services(settings: Settings) -> Services:
     )
     viewer = ConversationViewer(held.assistants, held.conversations, held.chats, conversing.news, threads)
     evaluation = build_evaluation(settings, held, conversing, viewer, models, queues.jobs)
-    speech = build_speech(settings, held, assistants.count)
+    speech = build_speech(settings, held, conversing.arrivals, assistants.count)
     upkeep = start_work(settings, knowledge, hosting, conversing, evaluation, threads, letters, queues)
     return Services(
         auth=AuthService(
@@ -102,6 +102,7 @@ def build_services(settings: Settings) -> Services:
         voice=speech.service,
         replies=speech.replies,
         slots=speech.slots,
+        speech_calls=speech.calls,
         health=HealthService(_probes(settings, stores, files, queues), provider, models.by_name[provider].model),
         close=lambda: _close(upkeep, conversing, evaluation, queues, knowledge, tools, speech, stores),
     )

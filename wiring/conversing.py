@@ -7,8 +7,10 @@ from queues import Queues
 from repositories.redis.destinations import RedisDestinations
 from repositories.redis.events import RedisEventBus
 from repositories.redis.locks import RedisLocks
+from repositories.redis.places import RedisPlaces
 from routes.audio_links import AudioLinks
 from routes.webhooks import event_body
+from services.arrivals import Arrivals
 from services.attempts import Attempts
 from services.callbacks import CallbackService, Courier
 from services.composing import Composer
@@ -33,6 +35,7 @@ class Conversing:
     answering: ConversationService
     callbacks: CallbackService
     news: ConversationNews
+    arrivals: Arrivals
     leases: LeaseKeeper
     events: RedisEventBus
 
@@ -48,8 +51,9 @@ def build_conversing(
     """Wire answers and callbacks."""
     events = RedisEventBus(stores.redis)
     news = ConversationNews(events, held.assistants, held.conversations)
-    journal = Journal(held.assistants, held.conversations, held.chats, RedisLocks(stores.redis), news)
     leases, nudges = LeaseKeeper(), Nudges(queues.jobs)
+    arrivals = Arrivals(held.conversations, held.chats, RedisPlaces(stores.redis), leases)
+    journal = Journal(held.assistants, held.conversations, held.chats, RedisLocks(stores.redis), news, arrivals)
     attempts = Attempts(journal, composer, leases, nudges)
     backlog = queues.backlog_of(ANSWER_CHAT)
     answering = ConversationService(journal, attempts, leases, nudges, settings.answer_deadline_seconds, backlog)
@@ -62,4 +66,4 @@ def build_conversing(
         lambda chat: event_body(chat, links),
     )
     callbacks = CallbackService(held.chats, held.assistants, nudges, courier, letters.bury)
-    return Conversing(answering, callbacks, news, leases, events)
+    return Conversing(answering, callbacks, news, arrivals, leases, events)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.assistants import Assistant
+from services.arrivals import Arrivals
 from services.ports import AudioDecoder, SpeechSynthesizer, Transcriber
+from services.voice.counted import CountedSynthesizer, CountedTranscriber, SpeechCalls
 from services.voice.hearing import Hearing
 from services.voice.links import LinkSigner
 from services.voice.on_use import OnUse
@@ -33,18 +35,22 @@ class Speech:
     service: VoiceService
     replies: SpokenReplies
     slots: FairSlots
+    calls: SpeechCalls
     close: Callable[[], None]
 
 
-def build_speech(settings: Settings, held: Repositories, count: Callable[[Assistant], None]) -> Speech:
+def build_speech(
+    settings: Settings, held: Repositories, arrivals: Arrivals, count: Callable[[Assistant], None]
+) -> Speech:
     """Wire what hears and speaks; nothing is loaded or connected to before it is used.
 
     Args:
         count: counts answers that are spoken once more against their assistant's rate.
     """
     decoder: OnUse[AudioDecoder] = OnUse(lambda: _decoder(settings))
-    transcriber: OnUse[Transcriber] = OnUse(lambda: _transcriber(settings))
-    synthesizer: OnUse[SpeechSynthesizer] = OnUse(lambda: _synthesizer(settings))
+    calls = SpeechCalls()
+    transcriber: OnUse[Transcriber] = OnUse(lambda: _transcriber(settings, calls))
+    synthesizer: OnUse[SpeechSynthesizer] = OnUse(lambda: _synthesizer(settings, calls))
 
     def close() -> None:
         transcriber.close()
@@ -53,11 +59,11 @@ def build_speech(settings: Settings, held: Repositories, count: Callable[[Assist
     hearing = Hearing(decoder, transcriber, settings.max_upload_mb * 2**20)
     slots = FairSlots(settings.synthesis_calls)
     speaker = Speaker(synthesizer, slots, settings.speech_voice or None)
-    service = VoiceService(hearing, RecordedMessages(held.chats, hearing), speaker, synthesizer)
+    service = VoiceService(hearing, RecordedMessages(held.chats, arrivals, hearing), speaker, synthesizer)
     ogg: OnUse[OggEncoder] = OnUse(lambda: importlib.import_module("services.voice.opus").ogg_opus)
     signer = LinkSigner(jwt_secret(settings))
     replies = SpokenReplies(held.chats, held.assistants, signer, speaker, synthesizer, ogg, count)
-    return Speech(service, replies, slots, close)
+    return Speech(service, replies, slots, calls, close)
 
 
 def _decoder(settings: Settings) -> AudioDecoder:
@@ -65,14 +71,14 @@ def _decoder(settings: Settings) -> AudioDecoder:
     return made
 
 
-def _transcriber(settings: Settings) -> Transcriber:
-    made: Transcriber = _provider(settings.effective_transcriber).build_transcriber(settings)
-    return made
+def _transcriber(settings: Settings, calls: SpeechCalls) -> Transcriber:
+    provider = settings.effective_transcriber
+    return CountedTranscriber(provider, OnUse(lambda: _provider(provider).build_transcriber(settings)), calls)
 
 
-def _synthesizer(settings: Settings) -> SpeechSynthesizer:
-    made: SpeechSynthesizer = _provider(settings.effective_speech).build_synthesizer(settings)
-    return made
+def _synthesizer(settings: Settings, calls: SpeechCalls) -> SpeechSynthesizer:
+    provider = settings.effective_speech
+    return CountedSynthesizer(provider, OnUse(lambda: _provider(provider).build_synthesizer(settings)), calls)
 
 
 def _provider(name: str) -> Any:

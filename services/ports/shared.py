@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
 from models.hosting import HostedFile, HostedShelf
@@ -138,6 +139,25 @@ class Locks(Protocol):
 
         The value tells whether it is held: False when the wait was too long or the server cannot be reached.
         """
+
+
+class Places(Protocol):
+    """Places in line that are kept for a while, by ids that sort in their order. What is lost here costs order only."""
+
+    def keep(self, line: str, place: str, until: datetime) -> bool:
+        """Keep a place until then; False if the server cannot be reached."""
+
+    def prolong(self, line: str, place: str, at: datetime, until: datetime) -> None:
+        """Keep a place until then, if it is kept at this time."""
+
+    def is_kept(self, line: str, place: str, at: datetime) -> bool:
+        """Tell whether a place is kept at that time; False too if the server cannot be reached."""
+
+    def any_before(self, line: str, place: str, at: datetime) -> bool:
+        """Tell whether a place that sorts before this one is kept at that time; False as `is_kept`."""
+
+    def leave(self, line: str, place: str) -> None:
+        """Keep a place no longer; where the server cannot be reached it ends by itself."""
 
 
 class Appointments(Protocol):

@@ -1,14 +1,16 @@
 """What people say, as text."""
 
 import time
+from dataclasses import replace
 from hashlib import sha256
 
 from models.deadline import Deadline
 from models.errors import Invalid, TooLarge
-from models.voice import Heard, Upload
+from models.voice import Heard, Recording, Upload
 from services.characters import whole
 from services.drafts import ms_since
 from services.ports import AudioDecoder, Transcriber
+from services.voice.beginnings import is_file
 from services.voice.on_use import OnUse
 
 
@@ -26,11 +28,15 @@ class Hearing:
         self._transcriber = transcriber
         self._max_upload_bytes = max_upload_bytes
 
-    def hear(self, upload: Upload, language: str | None, deadline: Deadline) -> tuple[str, Heard]:
+    def hear(
+        self, upload: Upload, language: str | None, deadline: Deadline, bare_rate: int | None = None
+    ) -> tuple[str, Heard]:
         """Return what was said, and how it was heard.
 
         Args:
             language: BCP 47 tag of what is expected; None to find it out.
+            bare_rate: samples a second of a recording that is no file at all, but bare samples; None if it has to be a
+                file.
 
         Raises:
             Invalid: code `audio_unreadable`; `no_speech`, nobody says anything in it; `language_unsupported`.
@@ -40,7 +46,7 @@ class Hearing:
         if len(upload.content) > self._max_upload_bytes:
             raise TooLarge(f"The recording has more than {self._max_upload_bytes // 2**20} MiB (MAX_UPLOAD_MB).")
         began = time.monotonic()
-        recording = self._decoder().decode(upload, deadline)
+        recording = self._decoded(upload, deadline, bare_rate)
         decode_ms, began = ms_since(began), time.monotonic()
         transcriber = self._transcriber()
         transcript = transcriber.transcribe(recording, language, deadline)
@@ -50,3 +56,13 @@ class Hearing:
         digest = sha256(upload.content).hexdigest()
         spoken = transcript.language or language
         return text, Heard(transcriber.name, spoken, recording.seconds, digest, decode_ms, ms_since(began))
+
+    def _decoded(self, upload: Upload, deadline: Deadline, bare_rate: int | None) -> Recording:
+        try:
+            return self._decoder().decode(upload, deadline)
+        except Invalid as error:
+            if error.code != "audio_unreadable" or bare_rate is None or upload.sample_rate is not None:
+                raise
+            if is_file(upload.content):
+                raise
+        return self._decoder().decode(replace(upload, sample_rate=bare_rate), deadline)

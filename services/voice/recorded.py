@@ -6,6 +6,7 @@ from hashlib import sha256
 from models.answers import Inbound
 from models.deadline import Deadline
 from models.voice import Upload
+from services.arrivals import Arrivals
 from services.journal import check_recording, dedupe_key
 from services.ports import ChatRepository
 from services.voice.hearing import Hearing
@@ -14,18 +15,28 @@ from services.voice.hearing import Hearing
 class RecordedMessages:
     """Turn recordings into messages for the engine."""
 
-    def __init__(self, chats: ChatRepository, hearing: Hearing) -> None:
+    def __init__(self, chats: ChatRepository, arrivals: Arrivals, hearing: Hearing) -> None:
         self._chats = chats
+        self._arrivals = arrivals
         self._hearing = hearing
 
-    def inbound(self, inbound: Inbound, upload: Upload, deadline: Deadline, language: str | None = None) -> Inbound:
-        """Return a message with what is said in its recording as its text.
+    def inbound(
+        self,
+        inbound: Inbound,
+        upload: Upload,
+        deadline: Deadline,
+        language: str | None = None,
+        bare_rate: int | None = None,
+    ) -> Inbound:
+        """Return a message with what is said in its recording as its text, and the place that is kept for it.
 
-        A message that was stored before is not heard again. Deliveries of one message at the same time may each be
+        What comes into its conversation meanwhile is answered after it; the journal takes or gives up the place. A
+        message that was stored before is not heard again. Deliveries of one message at the same time may each be
         heard, and differently: the journal takes them for the same message all the same, by the recording's digest.
 
         Args:
             language: BCP 47 tag of what is expected; None for the assistant's.
+            bare_rate: as `Hearing.hear`.
 
         Raises:
             Conflict: code `message_id_reused`, another message came with the same id.
@@ -36,5 +47,6 @@ class RecordedMessages:
             if earlier is not None:
                 check_recording(earlier, sha256(upload.content).hexdigest())
                 return replace(inbound, text=earlier.message or "", heard=earlier.heard)
-        text, heard = self._hearing.hear(upload, language or inbound.assistant.language, deadline)
-        return replace(inbound, text=text, heard=heard)
+        with self._arrivals.keeping(inbound) as arrival:
+            text, heard = self._hearing.hear(upload, language or inbound.assistant.language, deadline, bare_rate)
+        return replace(inbound, text=text, heard=heard, arrival=arrival)

@@ -1,12 +1,10 @@
 """Voice: what people say is answered, and answers are spoken while they are written."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 
 from models.answers import AnswerEvent, Inbound
 from models.assistants import Assistant
 from models.deadline import Deadline
-from models.errors import Invalid
 from models.voice import Heard, SpeechFormat, Upload, Voice
 from services.ports import SpeechSynthesizer
 from services.voice.hearing import Hearing
@@ -43,18 +41,13 @@ class VoiceService:
 
         Args:
             language: BCP 47 tag of what is expected; None for the assistant's.
-            bare_rate: samples a second of a recording that is no file of sound, but bare samples; None if it has to be
-                a file.
+            bare_rate: samples a second of a recording that is no file at all, but bare samples; None if it has to be a
+                file.
 
         Raises:
             Conflict, Invalid, TooLarge, ProviderFailed, DeadlineExceeded, CallCancelled: as `RecordedMessages.inbound`.
         """
-        try:
-            return self._recorded.inbound(message, upload, deadline, language)
-        except Invalid as error:
-            if error.code != "audio_unreadable" or bare_rate is None or upload.sample_rate is not None:
-                raise
-        return self._recorded.inbound(message, replace(upload, sample_rate=bare_rate), deadline, language)
+        return self._recorded.inbound(message, upload, deadline, language, bare_rate)
 
     def spoken(
         self, message: Inbound, answer: Iterator[AnswerEvent], fmt: SpeechFormat, deadline: Deadline

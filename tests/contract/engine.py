@@ -17,6 +17,7 @@ from models.documents import ScoredPassage
 from models.errors import Unavailable
 from models.hosting import HostedView
 from models.paging import Page
+from services.arrivals import Arrivals
 from services.attempts import Attempts
 from services.composing import Composer, Memory
 from services.conversations import ConversationService
@@ -186,6 +187,39 @@ class KeptNotes:
             raise Unavailable("Redis is away.", code="redis_unavailable")
 
 
+class KeptPlaces:
+    """Implement `Places` in memory; `away` makes it as it is when Redis is down."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.kept: dict[tuple[str, str], datetime] = {}
+
+    def keep(self, line: str, place: str, until: datetime) -> bool:
+        """Keep a place."""
+        if not self.away:
+            self.kept[line, place] = until
+        return not self.away
+
+    def prolong(self, line: str, place: str, at: datetime, until: datetime) -> None:
+        """Keep a place for longer."""
+        if self.is_kept(line, place, at):
+            self.kept[line, place] = until
+
+    def is_kept(self, line: str, place: str, at: datetime) -> bool:
+        """Tell whether a place is kept."""
+        return not self.away and (line, place) in self.kept and self.kept[line, place] > at
+
+    def any_before(self, line: str, place: str, at: datetime) -> bool:
+        """Tell whether an earlier place is kept."""
+        kept = [other for one, other in self.kept if one == line and self.is_kept(line, other, at)]
+        return any(other < place for other in kept)
+
+    def leave(self, line: str, place: str) -> None:
+        """Keep a place no longer."""
+        if not self.away:
+            self.kept.pop((line, place), None)
+
+
 class Engine:
     """One server's engine over a store; several over one store are several servers.
 
@@ -208,6 +242,7 @@ class Engine:
         chats: Any = None,
         jobs: Asked | None = None,
         host: ToolHost | None = None,
+        places: KeptPlaces | None = None,
     ) -> None:
         self.stores, self.model, self.news = stores, model, HeardNews()
         self.notes = KeptNotes()
@@ -218,12 +253,15 @@ class Engine:
         self.leases = LeaseKeeper(lease_seconds)
         House.opened.append(self.leases)
         chats = chats or stores.chats
+        self.places = places or KeptPlaces()
+        self.arrivals = Arrivals(stores.conversations, chats, self.places, self.leases)
         journal = Journal(
             stores.assistants,
             stores.conversations,
             chats,
             LostLocks(),
             ConversationNews(self.news, stores.assistants, stores.conversations),
+            self.arrivals,
         )
         memory = Memory(chats, stores.documents, stores.passages, FixedIndex(found), NothingHosted())
         toolboxes = Toolboxes(host or ToolServers(), resolved, memory.index)
@@ -238,7 +276,9 @@ class Engine:
     def twin(self, model: ScriptedModel | None = None, lease_seconds: float = 15.0, chats: Any = None) -> "Engine":
         """Return another server over the same store."""
         model = model or self.model
-        return Engine(self.stores, model, assistant=self.assistant, lease_seconds=lease_seconds, chats=chats)
+        return Engine(
+            self.stores, model, assistant=self.assistant, lease_seconds=lease_seconds, chats=chats, places=self.places
+        )
 
     def die(self) -> "Engine":
         """Renew no lease from now on, as a dead or a stopped process does; what it is at stays where it is."""

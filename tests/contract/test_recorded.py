@@ -1,14 +1,17 @@
 """Messages that were recorded, on both stores: each is heard, stored and answered once, whatever comes in between."""
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from models.answers import Done, Inbound, ModelRequest
 from models.chats import Chat, ChatStatus, Timings
+from models.clock import now
 from models.deadline import Deadline
 from models.errors import CallCancelled, Conflict, Invalid, OrquestraError, ProviderFailed
 from models.voice import Recording, Transcript, Upload
@@ -24,6 +27,37 @@ from tests.contract.stores import Stores, make_assistant, make_chat
 SECOND = b"\1\0" * 16_000
 OTHER = b"\2\0" * 16_000
 BROKEN = ProviderFailed("It is down. Try again later.")
+
+
+class Clock:
+    """The clock of bursts: it hardly goes on while a test holds it, and is right again afterwards."""
+
+    def __init__(self) -> None:
+        self._held_at: datetime | None = None
+        self._looks = 0
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        self._looks += 1
+        return now() if self._held_at is None else self._held_at + timedelta(milliseconds=self._looks)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it."""
+        self._held_at, self._looks = now(), 0
+        try:
+            yield
+        finally:
+            self._held_at = None
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Give the clock by which bursts begin and end."""
+    made = Clock()
+    for module in ("services.journal", "services.turns"):
+        monkeypatch.setattr(f"{module}.now", made)
+    return made
 
 
 class BareSamples:
@@ -52,11 +86,11 @@ class Ear:
         self.transcriber = ScriptedTranscriber(planned)
         decoder: OnUse[AudioDecoder] = OnUse(lambda: BareSamples(before))
         transcriber: OnUse[Transcriber] = OnUse(lambda: self.transcriber)
-        self._recorded = RecordedMessages(engine.stores.chats, Hearing(decoder, transcriber))
+        self._recorded = RecordedMessages(engine.stores.chats, engine.arrivals, Hearing(decoder, transcriber))
 
     def hear(self, content: bytes = SECOND, **fields: object) -> Inbound:
         """Return a recorded message."""
-        return self._recorded.inbound(self.engine.inbound("", **fields), Upload(content), Deadline(5))
+        return self._recorded.inbound(self.engine.inbound("", **fields), Upload(content), Deadline(30))
 
     def say(self, content: bytes = SECOND, **fields: object) -> Done:
         """Send a recorded message and return how it ended."""
@@ -88,14 +122,14 @@ def test_the_assistants_language_is_expected(stores: Stores) -> None:
     assert [language for _, language in ear.transcriber.recordings] == ["pt-BR"]
 
 
-def goes_wrong(ear: Ear) -> None:
+def goes_wrong(ear: Ear, clock: Clock) -> None:
     """Have the model fail."""
     ear.engine.model.add(["half", BROKEN])
     with pytest.raises(ProviderFailed):
         ear.say()
 
 
-def is_overtaken(ear: Ear) -> None:
+def is_overtaken(ear: Ear, clock: Clock) -> None:
     """Have a person take the conversation over while the model writes."""
 
     def take_over(request: ModelRequest, deadline: Deadline) -> list[Item]:
@@ -106,12 +140,13 @@ def is_overtaken(ear: Ear) -> None:
     ear.say()
 
 
-def is_left_to_a_person(ear: Ear) -> None:
+def is_left_to_a_person(ear: Ear, clock: Clock) -> None:
     """Have a person take the conversation over while the message waits for others of its burst."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(ear.say)
-        wait_until(lambda: ear.engine.is_stored("Oi"))
-        ear.engine.switch(False)
+        with clock.held():
+            waiting = pool.submit(ear.say)
+            wait_until(lambda: ear.engine.is_stored("Oi"))
+            ear.engine.switch(False)
         waiting.result(10)
 
 
@@ -125,10 +160,10 @@ def is_left_to_a_person(ear: Ear) -> None:
     ids=["failed", "suppressed", "inactive"],
 )
 def test_every_outcome_keeps_how_the_message_was_heard(
-    stores: Stores, status: ChatStatus, happens: Callable[[Ear], None]
+    stores: Stores, clock: Clock, status: ChatStatus, happens: Callable[[Ear, Clock], None]
 ) -> None:
     ear = Ear(Engine(stores, ScriptedModel([]), debounce_seconds=0.3), ["Oi"])
-    happens(ear)
+    happens(ear, clock)
     chat = ear.engine.chat("Oi")
     assert chat.status is status and chat.timings.queued_ms is not None
     assert chat.heard is not None
@@ -163,13 +198,22 @@ def test_another_message_with_the_same_id_is_refused(stores: Stores) -> None:
 
 def test_the_journal_refuses_what_was_heard_at_the_same_time(stores: Stores) -> None:
     """Another message with the same id is stored while this one is being heard."""
-    engine = Engine(stores, ScriptedModel([echo]))
-    ear = Ear(engine, ["Oi"], before=lambda: engine.say("Oi", message_id="m"))
-    assert refusal(lambda: ear.say(message_id="m")) == "message_id_reused"
-    other = Ear(engine, ["Olá", "Olá"], before=lambda: Ear(engine, ["Olá"]).say(OTHER, message_id="n"))
-    engine.model.add(echo)
-    assert refusal(lambda: other.say(message_id="n")) == "message_id_reused"
-    assert engine.model.calls == 2
+    engine, waiting = Engine(stores, ScriptedModel([echo, echo])), list[Future[Done]]()
+
+    def comes_meanwhile(text: str, say: Callable[[], Done]) -> Callable[[], None]:
+        def come() -> None:
+            waiting.append(pool.submit(say))
+            wait_until(lambda: engine.is_stored(text))
+
+        return come
+
+    with ThreadPoolExecutor(2) as pool:
+        ear = Ear(engine, ["Oi"], before=comes_meanwhile("Oi", lambda: engine.say("Oi", message_id="m")))
+        assert refusal(lambda: ear.say(message_id="m")) == "message_id_reused"
+        heard = Ear(engine, ["Olá"])
+        other = Ear(engine, ["Olá"], before=comes_meanwhile("Olá", lambda: heard.say(OTHER, message_id="n")))
+        assert refusal(lambda: other.say(message_id="n")) == "message_id_reused"
+        assert [one.result(10).chat.response for one in waiting] == ["re Oi", "re Olá"]
 
 
 def test_deliveries_at_once_that_are_heard_differently_are_one_message(stores: Stores) -> None:
@@ -219,13 +263,15 @@ def test_a_person_who_is_answered_by_people_is_heard_all_the_same(stores: Stores
     assert ear.say(message_id="m") == Done(chat, replayed=True)
 
 
-def test_heard_and_written_messages_of_a_burst_are_answered_together(stores: Stores) -> None:
+def test_heard_and_written_messages_of_a_burst_are_answered_together(stores: Stores, clock: Clock) -> None:
     engine = Engine(stores, ScriptedModel([echo]), debounce_seconds=0.4)
     ear = Ear(engine, ["Tudo bem?"])
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(engine.say, "Oi")
-        wait_until(lambda: engine.is_stored("Oi"))
-        last = pool.submit(ear.say)
+        with clock.held():
+            first = pool.submit(engine.say, "Oi")
+            wait_until(lambda: engine.is_stored("Oi"))
+            last = pool.submit(ear.say)
+            wait_until(lambda: engine.is_stored("Tudo bem?"))
         assert first.result(10).chat.status is ChatStatus.MERGED
         assert last.result(10).chat.response == "re Oi\nTudo bem?"
     assert engine.chat("Tudo bem?").heard is not None

@@ -7,6 +7,8 @@ from models.conversations import Channel
 from models.deadline import Deadline
 from models.errors import Invalid, ProviderFailed, TooLarge
 from models.voice import Recording, SpeechFormat, Transcript, Upload, Voice
+from services.arrivals import Arrivals
+from services.leases import LeaseKeeper
 from services.ports import AudioDecoder, SpeechSynthesizer, Transcriber
 from services.providers.scripted_voice import ScriptedSynthesizer, ScriptedTranscriber
 from services.voice.hearing import Hearing
@@ -15,6 +17,7 @@ from services.voice.recorded import RecordedMessages
 from services.voice.service import VoiceService
 from services.voice.slots import FairSlots
 from services.voice.speaking import Audio, Speaker
+from tests.contract.engine import KeptPlaces
 from tests.contract.stores import Stores, make_assistant
 
 FILE, BARE = Upload(b"a file of sound"), Upload(b"bare samples")
@@ -48,7 +51,8 @@ class Desk:
         transcriber: OnUse[Transcriber] = OnUse(lambda: self.transcriber)
         synthesizer: OnUse[SpeechSynthesizer] = OnUse(lambda: self.synthesizer)
         hearing = Hearing(decoder, transcriber, 100)
-        recorded = RecordedMessages(stores.chats, hearing)
+        arrivals = Arrivals(stores.conversations, stores.chats, KeptPlaces(), LeaseKeeper())
+        recorded = RecordedMessages(stores.chats, arrivals, hearing)
         self.service = VoiceService(hearing, recorded, Speaker(synthesizer, FairSlots(2)), synthesizer)
         self.message = Inbound(make_assistant(language="pt-BR"), Channel("a", "voice"), "")
 
@@ -68,6 +72,19 @@ def test_a_recording_of_more_bytes_than_an_upload_may_have_is_not_even_decoded(s
     with pytest.raises(TooLarge) as refused:
         desk.service.heard(desk.message, Upload(b"x" * 101), Deadline(5), bare_rate=41_000)
     assert refused.value.code == "too_large"
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [b"\0\0\0\x20ftypM4A ", b"\x1a\x45\xdf\xa3", b"RIFF\0\0\0\0WAVE", b"OggS", b"\xff\xd8\xff\xe0", b"%PDF-1.7"],
+    ids=["m4a", "webm", "wav", "ogg", "jpeg", "pdf"],
+)
+def test_a_file_that_cannot_be_read_is_not_taken_for_samples(stores: Stores, begins: bytes) -> None:
+    desk = Desk(stores, Transcript("noise"))
+    with pytest.raises(Invalid) as refused:
+        desk.service.heard(desk.message, Upload(begins + b"\1\2" * 20), Deadline(5), bare_rate=41_000)
+    assert refused.value.code == "audio_unreadable"
+    assert desk.transcriber.recordings == []
 
 
 @pytest.mark.parametrize("error", [Invalid("Nobody speaks.", code="no_speech"), ProviderFailed("It is down.")])

@@ -1,6 +1,7 @@
 """Voice notes of a channel, and answers as sound: heard by an endpoint that a test drives, spoken by espeak-ng."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from bench.running import RunningServer
 from tests.e2e.api import ADMIN, SETTINGS, Api, events_of, registered_server
 from tests.e2e.hosted import wait_until
-from tests.e2e.sound import connect, seconds_of, tone, wav
+from tests.e2e.sound import connect, form_request, seconds_of, tone, wav
 from tests.emulators.openai_wire import Action, Reply, WireServer, document, wire
 from tests.webhook_receiver import running_receiver
 
@@ -68,9 +69,7 @@ def known(api: Api) -> dict[str, Any]:
 @pytest.fixture
 def assistant(known: dict[str, Any], ear: WireServer) -> dict[str, Any]:
     """Give that assistant, and an endpoint that nobody has asked."""
-    ear.replies.clear()
-    ear.requests.clear()
-    ear.gone.clear()
+    ear.forget()
     return known
 
 
@@ -214,11 +213,34 @@ def test_a_note_is_heard_and_answered_once(
 def test_deliveries_at_once_that_are_heard_differently_are_answered_once(
     channel: Channel, ear: WireServer, api: Api, request: pytest.FixtureRequest
 ) -> None:
-    ear.replies[:] = [[0.2, *says(f"{QUESTION}{'!' * number}")] for number in range(6)]
+    all_there = threading.Event()
+    ear.replies[:] = [[all_there, *says(f"{QUESTION}{'!' * number}")] for number in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(lambda _: channel.note(message_id="m").json(), range(6)))
+        sent = [pool.submit(channel.note, message_id="m") for _ in range(6)]
+        wait_until(lambda: len(ear.requests) == 6)
+        all_there.set()
+        answers = [one.result().json() for one in sent]
     assert len({json.dumps(answer) for answer in answers}) == len(chats(api, request)) == 1
     assert answers[0]["status"] == "answered"
+
+
+def test_what_is_written_while_a_note_is_heard_comes_after_it(
+    channel: Channel, ear: WireServer, api: Api, request: pytest.FixtureRequest
+) -> None:
+    written = threading.Event()
+    ear.replies[:] = [[written, *says(QUESTION)], says("And who is to be asked?")]
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(channel.note)
+        wait_until(lambda: len(ear.requests) == 1)
+        others = [pool.submit(channel.note), pool.submit(channel.write, "Thank you.")]
+        wait_until(lambda: len(chats(api, request)) == 2)
+        assert {chat["status"] for chat in chats(api, request)} == {"received"}, "they wait"
+        written.set()
+        answers = [one.result().json() for one in (first, *others)]
+    assert {answer["status"] for answer in answers} == {"answered"}
+    *_, oldest = chats(api, request)
+    assert (oldest["_id"], oldest["message"]) == (answers[0]["_id"], QUESTION)
+    assert all(answer["timings"]["queued_ms"] > 0 for answer in answers[1:])
 
 
 def test_the_stream_and_the_callback_have_the_link_too(
@@ -286,13 +308,10 @@ def test_who_leaves_while_it_is_heard_stops_that_and_nothing_is_stored(
 ) -> None:
     ear.replies[:] = [[Action.HANG]]
     form = {"id": request.node.name, "message_service": "whatsapp", "message_id": "m"}
-    body = httpx2.Request("POST", "http://x", data=form, files={"audio": ("note.wav", NOTE)})
-    content = body.read()
-    head = f"POST /chats/enviarMensagemLLM HTTP/1.1\r\nHost: x\r\nX-API-Key: {assistant['api_key']}\r\n"
-    head += f"Content-Type: {body.headers['Content-Type']}\r\nContent-Length: {len(content)}\r\n\r\n"
+    files = {"audio": ("note.wav", NOTE)}
     with connect(served.url) as connection:
-        connection.sendall(head.encode() + content)
-        wait_until(lambda: bool(ear.requests), 5)
+        connection.sendall(form_request("/chats/enviarMensagemLLM", assistant["api_key"], files, form))
+        wait_until(lambda: bool(ear.requests))
     assert ear.gone.wait(LEAVES_WITHIN), "it goes on"
     assert chats(api, request) == []
     ear.replies[:] = [says(QUESTION)]
@@ -318,6 +337,31 @@ def measured(anonymous: httpx2.Client) -> Callable[[str], int]:
     lines = [line.removeprefix(prefix).split('"} ') for line in text.splitlines() if line.startswith(prefix)]
     counts = {stage: int(float(count)) for stage, count in lines}
     return lambda stage: counts.get(stage, 0)
+
+
+def test_transcriptions_and_syntheses_are_counted_by_provider_and_outcome(
+    channel: Channel, ear: WireServer, anonymous: httpx2.Client
+) -> None:
+    def counted() -> dict[str, float]:
+        text = anonymous.get("/metrics", headers={"Authorization": f"Bearer {SETTINGS['METRICS_TOKEN']}"}).text
+        lines = [line.split("} ") for line in text.splitlines() if line.startswith("orquestra_") and "} " in line]
+        return {name.removeprefix("orquestra_"): float(value) for name, value in lines}
+
+    ear.replies[:] = [document(401, {}), says(QUESTION)]
+    before = counted()
+    refused = channel.note().json()["code"]
+    answered = channel.note(reply_audio="true").json()
+    assert anonymous.get(answered["audio_url"]).status_code == 200
+    after = counted()
+
+    def more(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    assert more('transcriptions_total{outcome="ok",provider="openai"') == 1
+    assert more(f'transcriptions_total{{outcome="{refused}",provider="openai"') == 1
+    assert more('transcribed_seconds_total{provider="openai"') == pytest.approx(answered["heard"]["seconds"])
+    assert more('syntheses_total{outcome="ok",provider="offline"') >= 1
+    assert 0 < more('synthesized_characters_total{provider="offline"') <= len(answered["response"])
 
 
 def test_every_stage_is_timed(
@@ -347,7 +391,7 @@ def test_no_signature_and_no_transcript_is_logged(
     url = channel.note(reply_audio="true").json()["audio_url"]
     anonymous.get(url)
     path, signature = urlsplit(url).path, url.rpartition("signature=")[2]
-    wait_until(lambda: path in "".join(served.log), 5)
+    wait_until(lambda: path in "".join(served.log))
     log = "".join(served.log)
     assert "swordfish" not in log and signature not in log and "test_no_signature" not in log
 

@@ -1,0 +1,95 @@
+"""The order of arrival, for messages that cannot be stored as soon as they arrive: recordings are heard first."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from models.answers import Arrival, Inbound
+from models.chats import Chat
+from models.clock import now
+from models.conversations import Channel
+from models.ids import bound_at, new_id
+from services.leases import LeaseKeeper
+from services.ports import ChatRepository, ConversationRepository, Places
+
+_MOST_TRIES = 5
+"""So often a place is put behind messages that were stored while it was taken; the next ones will wait for it."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Keep the places in their conversations of messages that are being heard.
+
+    A place is the id that its message's chat will have. Whoever comes later is stored at once, but waits in its turn
+    until all places before it are taken or given up. A server that dies stops prolonging its places.
+    """
+
+    conversations: ConversationRepository
+    chats: ChatRepository
+    places: Places
+    leases: LeaseKeeper
+
+    @contextmanager
+    def keeping(self, inbound: Inbound) -> Iterator[Arrival | None]:
+        """Keep a message's place while the block runs, and for a lease's time after it, for the journal to take it.
+
+        The value is None where Redis cannot be reached: the message comes behind all that are stored before it. A block
+        that fails gives the place up.
+        """
+        line, arrival = _line(inbound.assistant.id, inbound.channel), self._take(inbound)
+        if arrival is None:
+            yield None
+            return
+        try:
+            with self.leases.keep(lambda until: self.places.prolong(line, arrival.chat_id, now(), until)):
+                yield arrival
+        except BaseException:
+            self.places.leave(line, arrival.chat_id)
+            raise
+        self.places.prolong(line, arrival.chat_id, now(), self.leases.end_of_lease())
+
+    def is_kept(self, inbound: Inbound) -> bool:
+        """Tell whether a message has a place that is still its own."""
+        place = inbound.arrival
+        return place is not None and self.places.is_kept(
+            _line(inbound.assistant.id, inbound.channel), place.chat_id, now()
+        )
+
+    def leave(self, inbound: Inbound) -> None:
+        """Give a message's place up, if it has one: it is stored, or will not be."""
+        if inbound.arrival is not None:
+            self.places.leave(_line(inbound.assistant.id, inbound.channel), inbound.arrival.chat_id)
+
+    def are_awaited(self, chat: Chat) -> bool:
+        """Tell whether a message is still being heard that arrived before this chat, or within its burst."""
+        if chat.message_id is None and chat.given is not None and chat.given.alone:
+            return False  # nobody knew its conversation's name
+        bound = chat.id if chat.burst is None else max(chat.id, bound_at(chat.burst.until))
+        return self.places.any_before(_line(chat.assistant_id, chat.channel), bound, now())
+
+    def _take(self, inbound: Inbound) -> Arrival | None:
+        """Keep the place behind all that is stored; None if Redis cannot be reached."""
+        line, at, place = _line(inbound.assistant.id, inbound.channel), now(), new_id()
+        for _ in range(_MOST_TRIES):
+            if not self.places.keep(line, place, self.leases.end_of_lease()):
+                return None
+            newest = self._newest(inbound)
+            if newest < place:
+                break
+            self.places.leave(line, place)
+            place = new_id(after=newest)
+        return Arrival(place, at)
+
+    def _newest(self, inbound: Inbound) -> str:
+        """Return the id that the conversation's next chat comes behind."""
+        conversation = self.conversations.find_by_channel(inbound.assistant.id, inbound.channel)
+        if conversation is None:
+            return ""
+        newest = self.chats.newest(conversation.id)
+        return max(newest.id if newest is not None else "", conversation.memory_from)
+
+
+def _line(assistant_id: str, channel: Channel) -> str:
+    named = "\0".join((channel.message_service, channel.id))
+    return f"{assistant_id}:{hashlib.sha256(named.encode()).hexdigest()}"

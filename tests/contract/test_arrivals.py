@@ -1,0 +1,260 @@
+"""Recorded messages and what comes while they are being heard, on both stores: all are answered in order of arrival."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from models.answers import Done
+from models.chats import ChatStatus
+from models.clock import now
+from models.errors import OrquestraError, ProviderFailed
+from models.ids import bound_at, id_at, new_id
+from services.providers.scripted import ScriptedModel
+from tests.contract.engine import DYING, Engine, echo, wait_until
+from tests.contract.stores import Stores
+from tests.contract.test_recorded import OTHER, SECOND, Ear
+
+BURST = 0.3
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Give the threads of clients."""
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+class Note:
+    """A voice note that is being heard until `heard` is set."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: ThreadPoolExecutor,
+        text: str | OrquestraError,
+        content: bytes = SECOND,
+        **fields: object,
+    ) -> None:
+        arrived, self.heard = threading.Event(), threading.Event()
+
+        def hearing() -> None:
+            arrived.set()
+            assert self.heard.wait(20)
+
+        self.end: Future[Done] = pool.submit(Ear(engine, [text], before=hearing).say, content, **fields)
+        assert arrived.wait(10)
+
+    def response(self) -> str | None:
+        """Return the answer, once it has been heard."""
+        self.heard.set()
+        return self.end.result(10).chat.response
+
+
+def messages(engine: Engine) -> list[str | None]:
+    """Return what the conversation says, in its order."""
+    return [chat.message for chat in engine.chats()]
+
+
+def has_its_turn(engine: Engine, text: str) -> bool:
+    """Tell whether the model was asked about a message."""
+    return text in [request.question for request in engine.model.requests]
+
+
+@contextmanager
+def waits(engine: Engine, pool: ThreadPoolExecutor, text: str) -> Iterator[Future[Done]]:
+    """Send a written message, which has to wait while the block runs."""
+    end = pool.submit(engine.say, text)
+    wait_until(lambda: engine.is_stored(text))
+    yield end
+    assert not end.done() and not has_its_turn(engine, text)
+
+
+def test_what_is_written_while_a_note_is_heard_is_answered_after_it(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo, echo]))
+    engine.say("Bom dia")
+    note = Note(engine, pool, "Qual o prazo?")
+    twin = engine.twin()
+    with waits(twin, pool, "E o preço?") as end:
+        pass
+    assert note.response() == "re Qual o prazo?"
+    assert end.result(10).chat.response == "re E o preço?"
+    assert messages(engine) == ["Bom dia", "Qual o prazo?", "E o preço?"]
+    *_, last = engine.model.requests
+    assert [turn.message for turn in last.history] == ["Bom dia", "Qual o prazo?"]
+    created = [chat.created_at for chat in engine.chats()]
+    assert created == sorted(created), "a message's time is that of its arrival"
+    assert engine.places.kept == {}
+
+
+def test_notes_are_answered_in_the_order_in_which_they_came(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    first = Note(engine, pool, "one")
+    second = Note(engine, pool, "two", OTHER)
+    second.heard.set()
+    wait_until(lambda: engine.is_stored("two"))
+    assert not second.end.done() and not has_its_turn(engine, "two")
+    assert (first.response(), second.response()) == ("re one", "re two")
+    assert messages(engine) == ["one", "two"]
+    assert [request.question for request in engine.model.requests] == ["one", "two"]
+
+
+def test_other_conversations_do_not_wait(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    note = Note(engine, pool, "Oi")
+    other = engine.inbound("Olá").channel.__class__("+66", "whatsapp")
+    assert engine.say("Olá", channel=other).chat.response == "re Olá"
+    assert note.response() == "re Oi"
+
+
+@pytest.mark.parametrize("message_id", ["m", None])
+def test_a_note_that_cannot_be_heard_holds_nobody_up(
+    stores: Stores, pool: ThreadPoolExecutor, message_id: str | None
+) -> None:
+    engine = Engine(stores, ScriptedModel([echo]))
+    note = Note(engine, pool, ProviderFailed("It is down."), message_id=message_id)
+    with waits(engine, pool, "Oi") as end:
+        pass
+    with pytest.raises(ProviderFailed):
+        note.response()
+    assert end.result(10).chat.response == "re Oi"
+    assert messages(engine) == ["Oi"]
+
+
+def test_a_server_that_dies_while_it_hears_holds_nobody_up_for_long(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    dying = Engine(stores, ScriptedModel([echo]), lease_seconds=DYING)
+    note = Note(dying, pool, "Oi")
+    engine = dying.twin()
+    with waits(engine, pool, "Olá") as end:
+        dying.die()
+    assert end.result(10).chat.response == "re Olá"
+    dying.model.add(echo)
+    assert note.response() == "re Oi", "it had only been stopped"
+    assert messages(engine) == ["Olá", "Oi"], "whose place is lost comes last"
+
+
+def test_a_long_hearing_keeps_its_place(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]), lease_seconds=DYING)
+    note = Note(engine, pool, "Oi")
+    ((first,), (kept_until,)) = (tuple(engine.places.kept), tuple(engine.places.kept.values()))
+    with waits(engine, pool, "Olá") as end:
+        wait_until(lambda: now() > kept_until)
+        assert tuple(engine.places.kept) == (first,)
+    assert (note.response(), end.result(10).chat.response) == ("re Oi", "re Olá")
+    assert messages(engine) == ["Oi", "Olá"]
+
+
+def test_without_redis_messages_come_in_the_order_in_which_they_are_stored(
+    stores: Stores, pool: ThreadPoolExecutor
+) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    engine.places.away = True
+    note = Note(engine, pool, "Oi")
+    assert engine.say("Olá").chat.response == "re Olá"
+    assert note.response() == "re Oi"
+    assert messages(engine) == ["Olá", "Oi"]
+
+
+def test_redis_that_goes_away_meanwhile_costs_the_place_only(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    note = Note(engine, pool, "Oi")
+    engine.places.away = True
+    assert engine.say("Olá").chat.response == "re Olá"
+    assert note.response() == "re Oi"
+    assert messages(engine) == ["Olá", "Oi"]
+
+
+def test_a_message_with_a_callback_is_accepted_at_once_and_answered_in_its_turn(
+    stores: Stores, pool: ThreadPoolExecutor
+) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    note = Note(engine, pool, "Oi")
+    accepted, _ = engine.service.accept(engine.inbound("Olá", callback_url="http://example.com/"))
+    engine.jobs.jobs.clear()
+    engine.service.resume(accepted.id)
+    (*_, (_, chat_id, delay)) = engine.jobs.jobs
+    assert chat_id == accepted.id and delay > 0, "put off, so that it holds no thread"
+    assert engine.chat("Olá").status is ChatStatus.RECEIVED
+    assert note.response() == "re Oi"
+    engine.work()
+    assert [chat.response for chat in engine.chats()] == ["re Oi", "re Olá"]
+
+
+def test_what_comes_within_a_notes_burst_is_answered_with_it(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo]), debounce_seconds=5.0)
+    note = Note(engine, pool, "Oi")
+    last = pool.submit(engine.say, "tudo bem?")
+    wait_until(lambda: engine.is_stored("tudo bem?"))
+    note.heard.set()
+    assert note.end.result(20).chat.status is ChatStatus.MERGED
+    assert last.result(20).chat.response == "re Oi\ntudo bem?"
+    assert messages(engine) == ["Oi", "tudo bem?"]
+
+
+def test_a_burst_stays_open_for_a_note_that_came_within_it(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo]), debounce_seconds=BURST)
+    first = pool.submit(engine.say, "Oi")
+    wait_until(lambda: engine.is_stored("Oi"))
+    note = Note(engine, pool, "tudo bem?")
+    (written,) = engine.chats()
+    assert written.burst is not None
+    until = written.burst.until
+    came_in_time = next(iter(engine.places.kept))[1] < bound_at(until)
+    wait_until(lambda: now() > until + timedelta(seconds=0.1))
+    if came_in_time:  # a machine may be too busy for that
+        assert not first.done() and not has_its_turn(engine, "Oi")
+    note.heard.set()
+    ends = [first.result(10).chat, note.end.result(10).chat]
+    answered = ["re Oi\ntudo bem?"] if came_in_time else ["re Oi", "re tudo bem?"]
+    assert [chat.response for chat in ends if chat.status is ChatStatus.ANSWERED] == answered
+
+
+def test_a_note_after_which_nothing_came_for_long_has_a_burst_of_its_own(
+    stores: Stores, pool: ThreadPoolExecutor
+) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]), debounce_seconds=BURST)
+    note = Note(engine, pool, "Oi")
+    began = now()
+    wait_until(lambda: now() > began + timedelta(seconds=BURST + 0.1))
+    last = pool.submit(engine.say, "Olá")
+    wait_until(lambda: engine.is_stored("Olá"))
+    assert note.response() == "re Oi"
+    assert last.result(10).chat.response == "re Olá"
+
+
+def test_a_place_is_behind_what_a_clock_that_is_ahead_has_stored(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    engine.say("Oi")
+    ahead = id_at(now() + timedelta(seconds=60))
+    stores.conversations.clear_memory(engine.assistant.id, "whatsapp", ahead)
+    note = Note(engine, pool, "Olá")
+    assert note.response() == "re Olá"
+    assert engine.chat("Olá").id > ahead
+
+
+def test_a_note_that_was_on_its_way_when_the_memory_was_cleared_belongs_to_the_new_one(
+    stores: Stores, pool: ThreadPoolExecutor
+) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    engine.say("Oi")
+    note = Note(engine, pool, "Olá")
+    stores.conversations.clear_memory(engine.assistant.id, "whatsapp", cleared := new_id())
+    assert note.response() == "re Olá"
+    assert engine.chat("Olá").id > cleared
+
+
+def together(*calls: Callable[[], object]) -> None:
+    """Call all at once."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        for done in [threads.submit(call) for call in calls]:
+            done.result(20)
+
+
+def test_deliveries_of_one_note_at_once_leave_no_place_behind(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo]))
+    ears = [Ear(engine, ["Oi"]) for _ in range(4)]
+    together(*(lambda ear=ear: ear.say(message_id="m") for ear in ears))
+    assert messages(engine) == ["Oi"] and engine.places.kept == {}
