@@ -2,9 +2,8 @@
 
 import json
 import ssl
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from tests.emulators.aws_model import polly_call
 from tests.emulators.aws_polly import HEAD, refusal, speech, voice, voices
 from tests.emulators.openai_wire import Action, Reply, WireServer, piece, wire
 from tests.emulators.receiver import certificate
+from tests.leaving import SOON, leaving
 
 if TYPE_CHECKING:
     from mypy_boto3_polly.client import PollyClient
@@ -209,38 +209,34 @@ def test_no_credentials(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed.value.code == "synthesizer_refused"
 
 
-@pytest.mark.parametrize(
-    "reply", [[Action.HANG], [HEAD, piece(PIECE), 0.9, piece(PIECE), Action.HANG]], ids=["silent", "stalled"]
-)
-def test_the_deadline_ends_a_wait(place: Place, reply: Reply) -> None:
-    speaker = place.speaker(voices(), reply)
-    speaker.voices(Deadline(10))
+class Shortened(Deadline):
+    """A deadline that a test can bring nearer."""
+
+    def shorten(self, seconds: float) -> None:
+        """Leave so many seconds from now."""
+        self._end = time.monotonic() + seconds
+
+
+@pytest.mark.parametrize("heard", [0, 1], ids=["silent", "stalled"])
+def test_the_deadline_ends_a_wait(place: Place, heard: int) -> None:
+    speaker, deadline = place.speaker(voices(), [*[HEAD, piece(PIECE)][: 2 * heard], Action.HANG]), Shortened(60)
+    speaker.voices(deadline)
+    speaking = speaker.synthesize("Hello.", ENGLISH, Codec.MP3, deadline)
+    for _ in range(heard):
+        assert next(speaking) == PIECE
+    deadline.shorten(0.3)
     at = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        b"".join(speaker.synthesize("Hello.", ENGLISH, Codec.MP3, Deadline(1.1)))
-    assert time.monotonic() - at < 1.8  # not as long again from the last piece on
+        next(speaking)
+    assert time.monotonic() - at < SOON
 
 
-def seconds_to_cancel(speaker: PollySpeech, is_time: Callable[[int], bool]) -> float:
-    """Cancel a synthesis after so many bytes, and return how long it took to end."""
-    deadline, raised, heard = Deadline(60), list[BaseException](), bytearray()
-
-    def work(speaking: Generator[bytes, None, None]) -> None:
-        try:
-            for piece in speaking:
-                heard.extend(piece)
-        except CallCancelled as error:
-            raised.append(error)
-
-    worker = threading.Thread(target=work, args=(speaker.synthesize("Hello.", ENGLISH, Codec.MP3, deadline),))
-    worker.start()
-    while not is_time(len(heard)):
-        time.sleep(0.01)
-    at = time.monotonic()
-    deadline.cancel()
-    worker.join(10)
-    assert len(raised) == 1
-    return time.monotonic() - at
+def is_left(speaker: PollySpeech, is_time: Callable[[int], bool]) -> None:
+    """Expect that a synthesis ends when its listener leaves after so many bytes."""
+    deadline, heard = Deadline(60), bytearray()
+    with pytest.raises(CallCancelled), leaving(deadline, lambda: is_time(len(heard))):
+        for piece in speaker.synthesize("Hello.", ENGLISH, Codec.MP3, deadline):
+            heard.extend(piece)
 
 
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nConnection: close\r\n\r\n"
@@ -257,8 +253,8 @@ UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nConnection: clos
 )
 def test_a_cancel_wakes_who_waits(place: Place, reply: Reply, least: int) -> None:
     speaker = place.speaker(voices(), reply)
-    assert seconds_to_cancel(speaker, lambda heard: len(place.server.requests) == 2 and heard >= least) < 1
-    assert place.server.gone.wait(5)
+    is_left(speaker, lambda heard: len(place.server.requests) == 2 and heard >= least)
+    assert place.server.gone.wait(SOON)
 
 
 def test_a_cancel_wakes_who_waits_for_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,8 +262,8 @@ def test_a_cancel_wakes_who_waits_for_tls(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "127.0.0.1.pem"))
     with wire(voices(), speech(PIECE, then=[Action.HANG]), tls=server_side) as server:
         speaker = PollySpeech(build_client(ACCOUNT, server.url, 8), "neural")
-        assert seconds_to_cancel(speaker, lambda heard: heard == len(PIECE)) < 1
-        assert server.gone.wait(5)
+        is_left(speaker, lambda heard: heard == len(PIECE))
+        assert server.gone.wait(SOON)
 
 
 def test_a_strange_certificate_is_not_trusted(tmp_path: Path) -> None:
@@ -283,7 +279,7 @@ def test_closing_the_generator_ends_the_transfer(place: Place) -> None:
     speaking = speaker.synthesize("Hello.", ENGLISH, Codec.MP3, Deadline(10))
     assert next(speaking) == PIECE
     speaking.close()
-    assert place.server.gone.wait(5)
+    assert place.server.gone.wait(SOON)
 
 
 def test_the_address_of_another_s3_is_not_pollys(monkeypatch: pytest.MonkeyPatch) -> None:

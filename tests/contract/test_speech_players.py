@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+from itertools import groupby
 from pathlib import Path
 from shutil import which
 
@@ -9,7 +10,7 @@ import av
 import pytest
 
 from models.deadline import Deadline
-from models.voice import Upload
+from models.voice import RECORDING_RATE, Upload
 from services.voice.decoding import PyAvDecoder
 from services.voice.encoding import Mp3Encoder
 from services.voice.mp3 import Mp3Joiner
@@ -39,6 +40,13 @@ def theirs(seconds: float, folder: Path) -> bytes:
     assert content.startswith(b"ID3") and (b"Info" in content or b"Xing" in content)
     joiner = Mp3Joiner()
     return joiner.feed(content) + joiner.finish()
+
+
+def melody_in(samples: bytes) -> list[int]:
+    """Return the notes one after the other, wherever in the samples they begin and however long they last."""
+    window, step = RECORDING_RATE, RECORDING_RATE // 10 * 2  # bytes: half a second, a tenth
+    heard = [notes_in(samples[at : at + window])[0] for at in range(0, len(samples) - window, step)]
+    return [note for note, _ in groupby(note for note in heard if note in NOTES)]
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +110,5 @@ def test_what_a_browser_records_is_heard(browser: BrowserSounds) -> None:
     assert "audio/webm;codecs=opus" in browser.recordings
     for content in browser.recordings.values():
         recording = PyAvDecoder(60).decode(Upload(content), Deadline(20))
-        assert SECONDS - 0.2 < recording.seconds < SECONDS + 1
-        heard = notes_in(recording.samples)
-        assert [note for note in heard if note in NOTES][: len(NOTES)] == list(NOTES), heard
+        assert recording.seconds > SECONDS - 0.2, "a busy browser begins early and ends late"
+        assert melody_in(recording.samples) == list(NOTES)

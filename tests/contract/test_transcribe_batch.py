@@ -6,11 +6,11 @@ moto starts jobs and moves them on with every look, but writes no results: what 
 import io
 import json
 import socket
-import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from services.providers.aws_transcribe_batch import TranscribeBatch
 from services.providers.aws_transcribe_jobs import PREFIX, BatchJobs, build_jobs
 from tests.contract.document_stores import Bucket, make_bucket
 from tests.emulators.aws_model import check_members
+from tests.leaving import leaving
 
 ACCOUNT = AwsAccount("us-east-1", "AKIDEXAMPLE", "a secret")
 LANGUAGES = ("en-US", "pt-BR")
@@ -150,44 +151,30 @@ def test_a_result_that_is_missing_or_unreadable(aws: Aws, result: bytes | None) 
 
 
 def test_a_cancel_ends_the_wait_and_leaves_nothing(aws: Aws) -> None:
-    transcriber, deadline, at = TranscribeBatch(aws.jobs, LANGUAGES, pauses=(60.0,)), Deadline(60), list[float]()
-
-    def cancel() -> None:
-        at.append(time.monotonic())
-        deadline.cancel()
-
-    aws.on_start = threading.Timer(0.3, cancel).start
-    with pytest.raises(CallCancelled):
+    transcriber, deadline, started = TranscribeBatch(aws.jobs, LANGUAGES, pauses=(60.0,)), Deadline(60), Event()
+    aws.on_start = started.set
+    with pytest.raises(CallCancelled), leaving(deadline, started.is_set):
         transcriber.transcribe(recording(), "en-US", deadline)
-    assert time.monotonic() - at[0] < 1
     transcriber.close()
 
 
 def test_a_cancel_ends_an_upload(transcribe: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        address, deadline, at = f"http://127.0.0.1:{listener.getsockname()[1]}", Deadline(60), list[float]()
+        address, deadline, held = f"http://127.0.0.1:{listener.getsockname()[1]}", Deadline(60), list[socket.socket]()
         deaf = ACCOUNT.session().client("s3", endpoint_url=address, config=client_config(4))
         transcriber = TranscribeBatch(BatchJobs(transcribe, deaf, "bucket", backoff_seconds=0.001), LANGUAGES)
 
-        def take_the_head_only() -> None:
-            connection = listener.accept()[0]
-            while b"\r\n\r\n" not in connection.recv(65_536, socket.MSG_PEEK):
-                continue
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            time.sleep(0.2)
-            at.append(time.monotonic())
-            deadline.cancel()
-            ended.wait(10)
-            connection.close()
+        def body_begins() -> bool:
+            held.append(listener.accept()[0])
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += held[0].recv(1)
+            held[0].sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return bool(held[0].recv(1, socket.MSG_PEEK))
 
-        ended = threading.Event()
-        server = threading.Thread(target=take_the_head_only)
-        server.start()
-        with pytest.raises(CallCancelled):
+        with pytest.raises(CallCancelled), leaving(deadline, body_begins):
             transcriber.transcribe(recording(SECOND * 300), "en-US", deadline)
-        assert time.monotonic() - at[0] < 1
-        ended.set()
-        server.join()
+        held[0].close()
     transcriber.close()
 
 

@@ -115,9 +115,7 @@ def served(upstream: WireServer, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def assistant(served: Door, upstream: WireServer) -> dict[str, Any]:
     """Give an assistant of that server, and an endpoint that nobody has asked."""
-    upstream.replies.clear()
-    upstream.requests.clear()
-    upstream.gone.clear()
+    upstream.forget()
     return served.api.new_assistant()
 
 

@@ -6,12 +6,13 @@ import math
 import socket
 import struct
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import av
+import httpx2
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,42 @@ def request(path: str, body: dict[str, Any], *, version: str = "1.1", **headers:
     return head.encode() + b"\r\n" + content
 
 
+def form_request(path: str, key: str, files: dict[str, Any], data: dict[str, Any] | None = None) -> bytes:
+    """Return a POST of a form, with an assistant's key."""
+    form = httpx2.Request("POST", "http://x", data=data, files=files)
+    content = form.read()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+    head += f"Content-Type: {form.headers['Content-Type']}\r\nContent-Length: {len(content)}\r\n\r\n"
+    return head.encode() + content
+
+
 def connect(url: str) -> socket.socket:
     """Return a connection to a server."""
     address = urlsplit(url)
     return socket.create_connection((address.hostname or "", address.port or 80), timeout=30)
 
 
-def exchange(url: str, sent: bytes) -> Received:
-    """Send a request and read until the server closes."""
+def exchange(url: str, sent: bytes, on_sound: Callable[[], object] = lambda: None) -> Received:
+    """Send a request and read until the server closes.
+
+    Args:
+        on_sound: called once the first of a body has come.
+    """
     with connect(url) as connection:
         connection.sendall(sent)
-        data = b""
+        data = begun(connection)
+        on_sound()
         while more := connection.recv(65536):
             data += more
     return parsed(data)
+
+
+def begun(connection: socket.socket) -> bytes:
+    """Return a response up to the first of its body, or to its end."""
+    data = b""
+    while not data.partition(b"\r\n\r\n")[2] and (more := connection.recv(65536)):
+        data += more
+    return data
 
 
 def parsed(data: bytes) -> Received:

@@ -11,7 +11,7 @@ import pytest
 from tests.clients.dashscope import Sdk
 from tests.e2e.dashscope_place import Place, call, served
 from tests.emulators import home_server
-from tests.emulators.openai_wire import DONE, Reply, chunk, event, stream
+from tests.emulators.openai_wire import calling
 
 DEVICE = "aa:bb:cc"
 
@@ -40,15 +40,6 @@ def record(folder: Path) -> Iterator[Path]:
     yield file
 
 
-def calls(name: str, **arguments: Any) -> Reply:
-    """Return the answer of a model that wants a function to be called."""
-    wanted = {"name": name, "arguments": json.dumps(arguments)}
-    delta = {"role": "assistant", "tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": wanted}]}
-    whole = {"index": 0, "delta": delta, "finish_reason": None}
-    began = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "wire-1", "choices": [whole]}
-    return stream(event(json.dumps(began).encode()), event(chunk(finish="tool_calls")), DONE)
-
-
 def assistant_of(place: Place, **fields: Any) -> dict[str, Any]:
     """Return a new assistant that may use the home."""
     return place.api.new_assistant(tools=[{"type": "shared", "name": "home"}], **fields)
@@ -63,7 +54,7 @@ def offered(request: Any) -> dict[str, Any]:
 def test_the_device_reaches_the_tool_that_asks_for_it_and_never_the_model(place: Place, sdk: Sdk, record: Path) -> None:
     assistant, asked = assistant_of(place), len(place.model.requests)
     for name, arguments in (("switch_light", {"on": True}), ("tell_weather", {"city": "Oslo"})):
-        place.model.replies.append(calls(name, **arguments))
+        place.model.replies.append(calling(name, **arguments))
         place.will_say("Done.")
     light, weather = sdk.call(
         place.base_url,
@@ -84,7 +75,7 @@ def test_the_device_reaches_the_tool_that_asks_for_it_and_never_the_model(place:
 
 
 def test_a_model_cannot_speak_for_another_device(place: Place, sdk: Sdk, record: Path) -> None:
-    place.model.replies.append(calls("switch_light", on=True, device_id="dd:ee:ff"))
+    place.model.replies.append(calling("switch_light", on=True, device_id="dd:ee:ff"))
     place.will_say("Done.")
     sdk.call(place.base_url, call(assistant_of(place), prompt="Light on", session_id=f"c1_{DEVICE}"))
     assert "dd:ee:ff" not in record.read_text(encoding="utf-8")
@@ -92,7 +83,7 @@ def test_a_model_cannot_speak_for_another_device(place: Place, sdk: Sdk, record:
 
 def test_a_tool_that_needs_a_device_is_not_offered_where_there_is_none(place: Place, sdk: Sdk, record: Path) -> None:
     assistant = assistant_of(place)
-    place.model.replies.append(calls("tell_weather", city="Oslo"))
+    place.model.replies.append(calling("tell_weather", city="Oslo"))
     place.will_say("Sunny.")
     (answered,) = sdk.call(place.base_url, call(assistant, prompt="The weather?", session_id="c1"))
     assert answered.texts == ["Sunny."]
@@ -106,7 +97,7 @@ def test_what_is_said_while_a_tool_runs_comes_first_and_is_not_remembered(
 ) -> None:
     """The tool takes a second, so that the chatty model is asked before the answer."""
     assistant = assistant_of(place, routing={"mode": "direct", "chatty_model": "chatty", "filler": filler})
-    place.model.replies.append(calls("switch_light", on=True))
+    place.model.replies.append(calling("switch_light", on=True))
     if filler == "everywhere":
         place.will_say("One ", "moment.")
     place.will_say("It is ", "on.")

@@ -59,6 +59,8 @@ class WireServer:
     """A running server.
 
     Attributes:
+        replies: to the next requests, in the order in which they come.
+        by_model: replies to requests that name a model, where several are asked at once and the order is chance.
         requests: all requests so far.
         connections: how many connections were opened.
         gone: set when a client closed a connection before its reply was complete.
@@ -66,15 +68,35 @@ class WireServer:
 
     url: str
     replies: list[Reply]
+    by_model: dict[str, list[Reply]] = field(default_factory=dict)
     requests: list[Recorded] = field(default_factory=list)
     connections: int = 0
     gone: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def base_url(self) -> str:
         """Return the address for `openai.OpenAI(base_url=...)`."""
         return f"{self.url}/v1"
+
+    def take(self, request: Recorded) -> Reply:
+        """Note a request and return what it is answered with: the first that is noted gets the first reply."""
+        with self._lock:
+            self.requests.append(request)
+            replies = self.replies
+            if self.by_model and isinstance(request.body, dict):
+                replies = self.by_model.get(request.body.get("model", ""), replies)
+            assert replies, f"a request too many: {request.path}"
+            return replies.pop(0)
+
+    def forget(self) -> None:
+        """Be as one that nobody has asked, and that answers nothing."""
+        with self._lock:
+            self.replies.clear()
+            self.by_model.clear()
+            self.requests.clear()
+            self.gone.clear()
 
 
 @contextlib.contextmanager
@@ -131,6 +153,16 @@ def stream(*pieces: bytes) -> Reply:
     return [STREAM, *map(piece, pieces), END]
 
 
+def calling(name: str, **arguments: object) -> Reply:
+    """Return the reply of a model that wants a function to be called."""
+    wanted = {"name": name, "arguments": json.dumps(arguments)}
+    delta = {"role": "assistant", "tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": wanted}]}
+    data: dict[str, Any] = json.loads(chunk(""))
+    data["choices"][0]["delta"] = delta
+    ChatCompletionChunk.model_validate(data, strict=True)
+    return stream(event(json.dumps(data).encode()), event(chunk(finish="tool_calls")), DONE)
+
+
 def document(status: int, body: object, **headers: str) -> Reply:
     """Return the reply of a JSON response; underscores in names of headers become dashes."""
     content = json.dumps(body).encode()
@@ -162,9 +194,7 @@ def _serve(connection: socket.socket, server: WireServer, tls: ssl.SSLContext | 
         with connection:
             connection.settimeout(0.05)
             while (request := _receive(connection, server)) is not None:
-                server.requests.append(request)
-                assert server.replies, f"a request too many: {request.path}"
-                if not _reply(connection, server, server.replies.pop(0)):
+                if not _reply(connection, server, server.take(request)):
                     return
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 from models.answers import AnswerEvent, Done, Stored, TextDelta
@@ -80,18 +80,31 @@ def scripted(speak: Callable[[str], list[bytes | BaseException | threading.Event
     return ScriptedSynthesizer(speak)
 
 
+def reader() -> ScriptedSynthesizer:
+    """Return a synthesizer that makes the sound of every text at once."""
+    return scripted(lambda text: [samples(text)])
+
+
 def heard(events: Iterator[SpokenEvent]) -> list[str]:
     """Return the texts that the sound stands for."""
     return [event.data.decode("utf-16-le") for event in events if isinstance(event, Audio)]
+
+
+def speaking(
+    answer: Answer,
+    synthesizer: ScriptedSynthesizer | None = None,
+    fmt: SpeechFormat = PCM,
+    slots: FairSlots | None = None,
+) -> Generator[SpokenEvent, None, None]:
+    """Yield what comes of an answer, as it comes."""
+    return speaker(synthesizer or reader(), slots).speak(ASSISTANT, answer.events(), fmt, answer.deadline)
 
 
 def spoken(
     told: list[Told], synthesizer: ScriptedSynthesizer | None = None, fmt: SpeechFormat = PCM
 ) -> list[SpokenEvent]:
     """Return all that comes of an answer."""
-    answer = Answer(told)
-    made = synthesizer or scripted(lambda text: [samples(text)])
-    return list(speaker(made).speak(ASSISTANT, answer.events(), fmt, answer.deadline))
+    return list(speaking(Answer(told), synthesizer, fmt))
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -105,12 +118,6 @@ def until(condition: Callable[[], bool]) -> None:
 def ours() -> int:
     """Return how many threads of spoken answers there are."""
     return sum(thread.name in OURS for thread in threading.enumerate())
-
-
-def no_thread_is_left() -> Iterator[None]:
-    """Wait behind a test for the threads of its spoken answers."""
-    yield
-    until(lambda: ours() == 0)
 
 
 def flags(count: int) -> list[threading.Event]:

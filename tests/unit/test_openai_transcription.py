@@ -8,8 +8,6 @@ import contextlib
 import email.parser
 import email.policy
 import logging
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +21,7 @@ from services.providers.openai_chat import build_client
 from services.providers.openai_transcription import OpenAITranscriber
 from services.voice.wav import whole_wav
 from tests.emulators.openai_wire import Action, Recorded, Reply, WireServer, document, wire
+from tests.leaving import SOON, leaving
 
 _KEY = "sk-test-0123456789abcdef"
 _SECRET = "the patient's blood group"
@@ -206,14 +205,9 @@ def test_a_busy_server_is_not_asked_for_ever() -> None:
 def test_leaving_cuts_the_call(reply: Reply) -> None:
     deadline = Deadline(30)
     with _peer(reply) as (server, transcriber):
-        leaving = threading.Timer(0.2, deadline.cancel)
-        leaving.start()
-        began = time.monotonic()
-        with pytest.raises(CallCancelled):
+        with pytest.raises(CallCancelled), leaving(deadline, lambda: bool(server.requests)):
             transcriber.transcribe(_recording(), None, deadline)
-        assert time.monotonic() - began < 1.2
-        assert server.gone.wait(1)
-        leaving.join()
+        assert server.gone.wait(SOON)
 
 
 def test_the_deadline_ends_the_call() -> None:
@@ -222,7 +216,7 @@ def test_the_deadline_ends_the_call() -> None:
 
 
 def test_a_transcript_that_breaks_off_is_an_error() -> None:
-    cut: Reply = [b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"text": "half', Action.RESET]
+    cut: Reply = [b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"text": "half', Action.CLOSE]
     with _peer(cut) as (_, transcriber), pytest.raises(ProviderFailed) as caught:
         transcriber.transcribe(_recording(), None, Deadline(5))
     assert caught.value.code == "stream_cut"

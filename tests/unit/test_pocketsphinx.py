@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -22,9 +21,12 @@ from models.deadline import Deadline
 from models.errors import CallCancelled, Invalid, ProviderFailed, Unavailable
 from models.voice import RECORDING_RATE, Recording, Upload
 from services.providers.pocketsphinx_transcriber import PocketsphinxTranscriber
+from tests.leaving import SOON
 
 WORDS = "can i buy additional vacation days"
 _SILENCE = bytes(2 * RECORDING_RATE)
+_A_LOT = 20
+"""Hundredths of a second of work: more than reading a minute of sound takes, far less than hearing it."""
 _CHILD = "services.providers.pocketsphinx_child"
 _PARENT = """
 import sys, time
@@ -78,6 +80,12 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def _work(pid: int) -> int:
+    """Return how much time of a processor a process has had, in hundredths of a second (proc(5): utime, stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _until(condition: Callable[[], object], seconds: float = 10) -> bool:
@@ -149,11 +157,11 @@ def test_callers_are_heard_in_order_and_may_leave(transcriber: PocketsphinxTrans
             waiting.append(pool.submit(ask, number))
             assert _until(lambda expected=number: len(transcriber._queue) == expected + 2)  # type: ignore[misc]
         deadlines[1].cancel()
-        waiting[1].result(1)
+        waiting[1].result(SOON)
         assert not order
         first.cancel()
-        assert isinstance(busy.exception(1), CallCancelled)
-        assert _until(lambda: not _command(child), 1), "it goes on with what nobody waits for"
+        assert isinstance(busy.exception(SOON), CallCancelled)
+        assert _until(lambda: not _command(child), SOON), "it goes on with what nobody waits for"
     assert order == [0, 2, 3]
 
 
@@ -169,24 +177,30 @@ def test_a_child_that_died_is_replaced(transcriber: PocketsphinxTranscriber) -> 
 def test_a_child_that_dies_at_its_work_is_an_error(transcriber: PocketsphinxTranscriber, minute: bytes) -> None:
     assert _heard(transcriber, _SILENCE) == ""
     (child,) = _children(os.getpid())
-    killing = threading.Timer(0.3, os.kill, (child, signal.SIGKILL))
-    killing.start()
-    with pytest.raises(ProviderFailed) as caught:
-        _heard(transcriber, minute)
-    killing.join()
+    worked = _work(child)
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(_heard, transcriber, minute)
+        assert _until(lambda: _work(child) > worked + _A_LOT)
+        os.kill(child, signal.SIGKILL)
+        with pytest.raises(ProviderFailed) as caught:
+            busy.result(SOON)
     assert caught.value.code == "provider_failed"
     assert _heard(transcriber, _SILENCE) == ""
 
 
 def test_closing_ends_the_child_at_its_work(minute: bytes) -> None:
-    transcriber = PocketsphinxTranscriber()
-    closing = threading.Timer(0.3, transcriber.close)
-    closing.start()
-    began = time.monotonic()
-    with pytest.raises((ProviderFailed, Unavailable)):
-        _heard(transcriber, minute)
-    assert time.monotonic() - began < 1.3
-    closing.join()
+    with contextlib.closing(PocketsphinxTranscriber()) as transcriber, ThreadPoolExecutor(1) as pool:
+        others = _children(os.getpid())
+        assert _heard(transcriber, _SILENCE) == ""
+        (child,) = set(_children(os.getpid())) - set(others)
+        worked = _work(child)
+        busy = pool.submit(_heard, transcriber, minute)
+        assert _until(lambda: _work(child) > worked + _A_LOT)
+        began = time.monotonic()
+        transcriber.close()
+        with pytest.raises((ProviderFailed, Unavailable)):
+            busy.result(SOON)
+        assert time.monotonic() - began < SOON
     with pytest.raises(Unavailable):
         _heard(transcriber, _SILENCE)
 
@@ -201,7 +215,8 @@ def test_the_child_ends_with_a_parent_that_is_killed(minute: bytes, is_busy: boo
         parent.stdin.close()
         assert parent.stdout.readline() == b"warm\n"
         (child,) = _children(parent.pid)
-        time.sleep(0.3)  # it is in the middle of the minute by now
+        worked = _work(child)
+        assert not is_busy or _until(lambda: _work(child) > worked + _A_LOT)
         parent.kill()
         parent.wait()
-    assert _until(lambda: not _command(child), 2)
+    assert _until(lambda: not _command(child), SOON)

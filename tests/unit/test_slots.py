@@ -1,7 +1,6 @@
 """Who is synthesized next."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -67,14 +66,17 @@ def test_no_more_than_the_limit_run_at_once() -> None:
     slots, lock = FairSlots(3), threading.Lock()
     running, most = 0, 0
 
+    together = threading.Barrier(3, timeout=20)
+
     def call(number: int) -> None:
         nonlocal running, most
-        for _ in range(50):
+        for turn in range(50):
             with slots.hold(Owner(str(number % 4)), Deadline(30)):
                 with lock:
                     running += 1
                     most = max(most, running)
-                time.sleep(0)
+                if turn == 0:
+                    together.wait()
                 with lock:
                     running -= 1
 
@@ -139,7 +141,7 @@ def test_waiting_ends_with_a_cancel_and_leaves_the_slot_to_others(calls: Calls) 
     thread.start()
     until(lambda: calls.slots.waiting == 1)
     deadline.cancel()
-    assert raised.wait(1)
+    assert raised.wait(10)
     thread.join(10)
     assert calls.slots.waiting == 0
     calls.begin("b", Owner("one"))
@@ -191,7 +193,14 @@ def test_a_turn_that_comes_with_the_cancel_is_given_back() -> None:
     slots, held = FairSlots(1), ExitStack()
     held.enter_context(slots.hold(Owner("one"), Deadline(30)))
     deadline = Overtaken(held.close)
-    threading.Timer(0.02, deadline.cancel).start()
+
+    def cancel() -> None:
+        until(lambda: slots.waiting == 1)
+        deadline.cancel()
+
+    cancelling = threading.Thread(target=cancel)
+    cancelling.start()
     with pytest.raises(CallCancelled), slots.hold(Owner("two"), deadline):
         raise AssertionError("nobody wants it any more")
+    cancelling.join(10)
     assert (slots.used, slots.waiting) == (0, 0)

@@ -1,5 +1,6 @@
 """What becomes of a spoken answer when something fails, hangs or is not wanted any more."""
 
+import math
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -16,6 +17,7 @@ from services.voice.on_use import OnUse
 from services.voice.slots import FairSlots, Owner
 from services.voice.speaking import Audio, Speaker
 from tests.contract.stores import make_chat
+from tests.leaving import SOON, leaving
 from tests.unit.speech import (
     ASSISTANT,
     ONE,
@@ -29,19 +31,16 @@ from tests.unit.speech import (
     Told,
     answered,
     heard,
-    no_thread_is_left,
     ours,
     samples,
     scripted,
     speaker,
+    speaking,
     spoken,
     until,
 )
 
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    yield from no_thread_is_left()
+pytestmark = pytest.mark.usefixtures("no_speech_goes_on")
 
 
 def test_a_failing_model_ends_it_at_once() -> None:
@@ -49,7 +48,7 @@ def test_a_failing_model_ends_it_at_once() -> None:
     synthesizer = scripted(lambda text: [samples(text)] if text == ONE else [goes_on, samples(text)])
     fails = threading.Event()
     answer = Answer([Stored(make_chat()), TextDelta(f"{ONE} {TWO} {THREE}"), fails, ProviderFailed("It broke.")])
-    events = speaker(synthesizer).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    events = speaking(answer, synthesizer)
     next(events)
     assert next(events) == Audio(samples(ONE))
     fails.set()
@@ -61,36 +60,35 @@ def test_a_failing_model_ends_it_at_once() -> None:
 
 def test_a_model_that_fails_before_its_first_word_is_told_behind_the_stored_message() -> None:
     answer = Answer([Stored(make_chat()), ProviderFailed("It broke.")])
-    events = speaker(ScriptedSynthesizer()).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    events = speaking(answer, ScriptedSynthesizer())
     assert isinstance(next(events), Stored)
     with pytest.raises(ProviderFailed, match="It broke"):
         next(events)
 
 
-def test_a_fault_of_the_reader_ends_the_answer() -> None:
+@pytest.fixture
+def faults() -> Iterator[list[object]]:
+    """Give what threads die of in a test that has them do so."""
     seen: list[object] = []
     hook, threading.excepthook = threading.excepthook, lambda args: seen.append(args.exc_value)
+    yield seen
+    until(lambda: ours() == 0)
+    threading.excepthook = hook
+
+
+def test_a_fault_of_the_reader_ends_the_answer(faults: list[object]) -> None:
     answer = Answer([Stored(make_chat()), TextDelta(cast(str, None)), threading.Event()])
-    try:
-        with pytest.raises(OrquestraError, match="server failed"):
-            list(speaker(ScriptedSynthesizer()).speak(ASSISTANT, answer.events(), PCM, answer.deadline))
-        assert answer.over.wait(5) and not answer.ended_well
-        until(lambda: not ours())
-    finally:
-        threading.excepthook = hook
-    assert [type(one) for one in seen] == [TypeError]
+    with pytest.raises(OrquestraError, match="server failed"):
+        list(speaking(answer))
+    assert answer.over.wait(10) and not answer.ended_well
+    until(lambda: [type(one) for one in faults] == [TypeError])
 
 
-def test_a_fault_in_the_model_is_told_as_the_servers(caplog: pytest.LogCaptureFixture) -> None:
-    seen: list[object] = []
-    hook, threading.excepthook = threading.excepthook, lambda args: seen.append(args.exc_value)
-    try:
-        with pytest.raises(OrquestraError, match="server failed") as failed:
-            spoken([Stored(make_chat()), KeyError("a fault")])
-    finally:
-        threading.excepthook = hook
+def test_a_fault_in_the_model_is_told_as_the_servers(faults: list[object]) -> None:
+    with pytest.raises(OrquestraError, match="server failed") as failed:
+        spoken([Stored(make_chat()), KeyError("a fault")])
     assert failed.value.status == 500
-    assert isinstance(seen[0], KeyError)
+    until(lambda: [type(one) for one in faults] == [KeyError])
 
 
 @pytest.mark.parametrize("failing", range(4))
@@ -104,7 +102,7 @@ def test_a_failing_synthesizer_ends_it_and_the_answer_is_stored_all_the_same(
     told.insert(-1, rest)
     answer = Answer(told)
     said: list[str] = []
-    events = speaker(synthesizer).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    events = speaking(answer, synthesizer)
     if failing == 3:  # the tail is only known at the end
         rest.set()
     with pytest.raises(type(error)) as failed:
@@ -165,7 +163,7 @@ def test_a_listener_who_leaves_stops_everything(place: str, ending: str) -> None
     )
     answer = Answer(told)
     with slots.hold(Owner("other"), Deadline(30)) if place == "slot" else closing(_nothing()):
-        events = speaker(stuck, slots).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+        events = speaking(answer, stuck, slots=slots)
         next(events)
         if place == "listener":
             next(events)
@@ -175,14 +173,11 @@ def test_a_listener_who_leaves_stops_everything(place: str, ending: str) -> None
         if ending == "close":
             events.close()
         else:
-            canceller = threading.Timer(0.02, answer.deadline.cancel)
-            canceller.start()
-            with pytest.raises(CallCancelled):
+            with pytest.raises(CallCancelled), leaving(answer.deadline, lambda: True):
                 list(events)
-            canceller.join()
-        assert answer.over.wait(1)
+        assert answer.over.wait(SOON)
         until(lambda: ours() == 0)
-        assert time.monotonic() - left < 1
+        assert time.monotonic() - left < SOON
     assert answer.deadline.cancelled
     assert not answer.ended_well
     assert slots.used == slots.waiting == stuck.running == 0
@@ -193,16 +188,13 @@ def test_a_listener_who_leaves_is_let_go_although_the_model_does_not_notice() ->
 
     def deaf() -> Iterator[AnswerEvent]:
         yield Stored(make_chat())
-        notices.wait(20)
+        notices.wait(30)
 
     deadline = Deadline(30)
     events = speaker(ScriptedSynthesizer()).speak(ASSISTANT, deaf(), PCM, deadline)
     next(events)
-    left = time.monotonic()
-    threading.Timer(0.05, deadline.cancel).start()
-    with pytest.raises(CallCancelled):
+    with pytest.raises(CallCancelled), leaving(deadline, lambda: True):
         next(events)
-    assert time.monotonic() - left < 1
     notices.set()
 
 
@@ -222,13 +214,32 @@ def test_a_synthesizer_that_hangs_at_the_first_sentence_ends_with_the_answers_de
     never = threading.Event()
     answer = Answer(answered(TEXT), Deadline(0.1))
     with pytest.raises(DeadlineExceeded):
-        list(speaker(scripted(lambda text: [never])).speak(ASSISTANT, answer.events(), PCM, answer.deadline))
+        list(speaking(answer, scripted(lambda text: [never])))
+
+
+class Ending(Deadline):
+    """A deadline that is up as soon as a test says so, and so are those of its parts."""
+
+    def __init__(self, up: threading.Event) -> None:
+        super().__init__(30)
+        self._up = up
+
+    def remaining(self) -> float:
+        """Return half a minute or nothing."""
+        return 0.0 if self._up.is_set() else super().remaining()
+
+    def child(self, seconds: float = math.inf) -> "Ending":
+        """Return one that is up at the same moment."""
+        child = Ending(self._up)
+        self.on_cancel(child.cancel)
+        return child
 
 
 def test_an_answer_that_takes_longer_to_be_said_than_to_be_made_is_said_to_its_end() -> None:
-    answer = Answer(answered(TEXT), Deadline(0.5))
-    events = speaker(scripted(lambda text: [samples(text)])).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    up = threading.Event()
+    answer = Answer(answered(TEXT), Ending(up))
+    events = speaking(answer)
     next(event for event in events if isinstance(event, Audio))
-    assert answer.over.wait(10)
-    until(lambda: answer.deadline.remaining() == 0)
+    until(lambda: ours() == 0)
+    up.set()
     assert heard(events) == SENTENCES[1:]

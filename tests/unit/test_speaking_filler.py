@@ -1,7 +1,6 @@
 """Filler is spoken too, and gives way to the answer."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,27 +9,21 @@ from services.voice.slots import FairSlots
 from services.voice.speaking import Audio, Spoken
 from tests.contract.stores import make_chat
 from tests.unit.speech import (
-    ASSISTANT,
     ONE,
-    PCM,
     SENTENCES,
     TEXT,
     Answer,
     Told,
     answered,
     heard,
-    no_thread_is_left,
     samples,
     scripted,
-    speaker,
+    speaking,
     spoken,
     until,
 )
 
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    yield from no_thread_is_left()
+pytestmark = pytest.mark.usefixtures("no_speech_goes_on")
 
 
 FILLER = "One moment, I am looking that up."
@@ -40,7 +33,7 @@ def test_filler_is_spoken_before_the_answer_although_nothing_follows_it() -> Non
     asked = threading.Event()
     told = answered(TEXT, ToolProgress("search", ToolStatus.RUNNING), Filler(FILLER), asked)
     answer = Answer(told)
-    events = speaker(scripted(lambda text: [samples(text)])).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    events = speaking(answer)
     next(events)
     assert next(events) == Audio(samples(FILLER))
     asked.set()
@@ -52,7 +45,7 @@ def test_filler_that_is_not_begun_and_an_unfinished_sentence_of_it_give_way_to_t
     asked, goes_on = threading.Event(), threading.Event()
     answer = Answer(answered(TEXT, *filler, Filler("And then"), asked))
     synthesizer = scripted(lambda text: [goes_on, samples(text)])
-    events = speaker(synthesizer, FairSlots(1)).speak(ASSISTANT, answer.events(), PCM, answer.deadline)
+    events = speaking(answer, synthesizer, slots=FairSlots(1))
     next(events)
     until(lambda: synthesizer.running == 1)
     asked.set()

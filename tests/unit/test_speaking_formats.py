@@ -1,6 +1,7 @@
 """The formats of speech, and texts that are no answers."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 
 from models.deadline import Deadline
 from models.voice import Manner
+from services.providers.scripted_voice import ScriptedSynthesizer
 from services.voice.speaking import Audio
 from tests.unit.speech import (
     ASSISTANT,
@@ -20,18 +22,16 @@ from tests.unit.speech import (
     Answer,
     answered,
     heard,
-    no_thread_is_left,
+    reader,
     samples,
     scripted,
     speaker,
+    speaking,
     spoken,
     until,
 )
 
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    yield from no_thread_is_left()
+pytestmark = pytest.mark.usefixtures("no_speech_goes_on")
 
 
 def test_samples_are_never_cut_in_the_middle() -> None:
@@ -52,18 +52,26 @@ FRAME = b"\xff\xf3\x84\xc0" + bytes(188)
 """MPEG 2, layer III, 64 kbit/s, 24 kHz, mono."""
 
 
-def test_an_mp3_sentence_comes_whole_and_without_tags() -> None:
-    tag = b"ID3\x04\x00\x00\x00\x00\x00\x05hello"
-    synthesizer = scripted(lambda text: [tag, FRAME + FRAME[:10], FRAME[10:], FRAME])
-    sound = [event.data for event in spoken(answered(TEXT), synthesizer, MP3) if isinstance(event, Audio)]
-    assert sound == [FRAME * 3] * 4
+def test_an_mp3_sentence_comes_whole_and_without_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.voice.sounds._PASSED_ON_AFTER", 30)
+
+    def speak(text: str) -> Iterator[bytes]:
+        yield b"ID3\x04\x00\x00\x00\x00\x00\x05hello"
+        yield FRAME * 2 + FRAME[:10]
+        time.sleep(0.02)  # whoever takes what there is takes it now
+        yield FRAME[10:]
+        yield FRAME
+
+    told = spoken(answered(TEXT), ScriptedSynthesizer(speak), MP3)
+    sound = [event.data for event in told if isinstance(event, Audio)]
+    assert sound == [FRAME * 4] * 4
 
 
 def test_slow_mp3_is_passed_on_in_whole_frames() -> None:
     goes_on = threading.Event()
     synthesizer = scripted(lambda text: [FRAME * 2 + FRAME[:50], goes_on, FRAME[50:] + FRAME])
     answer = Answer(answered(ONE))
-    events = speaker(synthesizer).speak(ASSISTANT, answer.events(), MP3, answer.deadline)
+    events = speaking(answer, synthesizer, MP3)
     sound = next(event.data for event in events if isinstance(event, Audio))
     goes_on.set()
     rest = b"".join(event.data for event in events if isinstance(event, Audio))
@@ -72,14 +80,14 @@ def test_slow_mp3_is_passed_on_in_whole_frames() -> None:
 
 
 def test_a_text_is_said_in_a_voice_and_language_of_choice() -> None:
-    synthesizer = scripted(lambda text: [samples(text)])
+    synthesizer = reader()
     sound = speaker(synthesizer).say(ASSISTANT, TEXT, PCM, Deadline(30), language="pt-BR", voice="chosen")
     assert heard(sound) == SENTENCES
     assert {manner for _, manner in synthesizer.texts} == {Manner("pt-BR", "chosen")}
 
 
 def test_a_text_whose_beginning_tells_no_language_is_said_in_that_of_the_rest() -> None:
-    synthesizer = scripted(lambda text: [samples(text)])
+    synthesizer = reader()
     text = "# Férias\n\nVocê tem 30 dias de férias por ano."
     list(speaker(synthesizer).say(replace(ASSISTANT, language=None), text, PCM, Deadline(30)))
     assert {manner.language for _, manner in synthesizer.texts} == {"pt-BR"}
