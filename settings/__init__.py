@@ -1,12 +1,13 @@
 """Settings, read once from a mapping: the environment, after `.env` was loaded into it."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import quote
+
+from settings.aliases import aliases
+from settings.values import documents, folder, integer, languages, networks, one_of, origins, seconds, secret, url
 
 LANGUAGE_MODELS = ("auto", "openai_chat", "openai", "core", "offline")
 SPEECH_PROVIDERS = ("auto", "aws", "openai", "offline")
@@ -19,87 +20,6 @@ class SettingsError(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("Settings are wrong:\n" + "\n".join(f"  - {fault}" for fault in faults))
         self.faults = faults
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError(f"must be a whole number from {low} to {high}") from None
-        if not low <= number <= high:
-            raise ValueError(f"must be from {low} to {high}")
-        return number
-
-    return parse
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError("must be a number of seconds") from None
-    if not 0 < number <= 3600:
-        raise ValueError("must be above 0 and at most 3600 seconds")
-    return number
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in {choice.lower() for choice in choices}:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return next(choice for choice in choices if choice.lower() == text.lower())
-
-    return parse
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return text
-
-    return parse
-
-
-def _folder(text: str) -> Path:
-    if "://" in text:
-        raise ValueError("must be a folder; other places are not supported yet")
-    return Path(text)
-
-
-def _documents(text: str) -> str:
-    """Take a folder, or `s3://bucket` with an optional prefix."""
-    scheme, separator, rest = text.partition("://")
-    if separator and (scheme != "s3" or not rest.strip("/")):
-        raise ValueError("must be a folder or s3://bucket/prefix")
-    return text
-
-
-def _secret(text: str) -> str:
-    if text and len(text) < 32:
-        raise ValueError("must have at least 32 characters, or be empty to have one generated")
-    return text
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    return tuple(origin.strip() for origin in text.split(",") if origin.strip())
-
-
-def _languages(text: str) -> tuple[str, ...]:
-    tags = tuple(tag.strip() for tag in text.split(",") if tag.strip())
-    if len(tags) < 2 or any(not re.fullmatch(r"[a-z]{2,3}-[A-Z]{2}", tag) for tag in tags):
-        raise ValueError("must be two or more languages such as pt-BR, separated by commas")
-    if len({tag.partition("-")[0] for tag in tags}) < len(tags):
-        raise ValueError("must name each language once: it is not found out whether en-US or en-GB is spoken")
-    return tags
-
-
-def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    try:
-        return tuple(ip_network(one.strip()) for one in text.split(",") if one.strip())
-    except ValueError:
-        raise ValueError("must be networks such as 10.1.0.0/16, separated by commas") from None
 
 
 def _setting(
@@ -115,68 +35,68 @@ class Settings:
     """Everything an operator can choose. A field's name in upper case is its environment variable."""
 
     host: str = _setting("127.0.0.1", str, "address to listen on")
-    port: int = _setting("8080", _integer(0, 65535), "port to listen on; 0 takes a free one")
-    workers: int = _setting("1", _integer(1, 64), "server processes on the same port")
-    threads: int = _setting("128", _integer(1, 1000), "requests and streams served at the same time")
-    data_dir: Path = _setting("var", _folder, "embedded stores, local indexes and generated secrets")
+    port: int = _setting("8080", integer(0, 65535), "port to listen on; 0 takes a free one")
+    workers: int = _setting("1", integer(1, 64), "server processes on the same port")
+    threads: int = _setting("128", integer(1, 1000), "requests and streams served at the same time")
+    data_dir: Path = _setting("var", folder, "embedded stores, local indexes and generated secrets")
     documents_url: str = _setting(
-        "documents", _documents, "where documents' files lie: a folder, or `s3://bucket/prefix`"
+        "documents", documents, "where documents' files lie: a folder, or `s3://bucket/prefix`"
     )
     document_versions: int = _setting(
-        "10", _integer(1, 1000), "contents of a document that are kept, the current one among them"
+        "10", integer(1, 1000), "contents of a document that are kept, the current one among them"
     )
     job_threads: int = _setting(
-        "2", _integer(0, 64), "documents indexed at the same time in this process; 0: jobs only in `worker` processes"
+        "2", integer(0, 64), "documents indexed at the same time in this process; 0: jobs only in `worker` processes"
     )
     callback_threads: int = _setting(
-        "8", _integer(1, 256), "messages with a `callback_url` answered, and callbacks sent, at the same time"
+        "8", integer(1, 256), "messages with a `callback_url` answered, and callbacks sent, at the same time"
     )
     callback_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
-        "", _networks, "private networks that callbacks may go to, `10.1.0.0/16,127.0.0.0/8`; empty: none"
+        "", networks, "private networks that callbacks may go to, `10.1.0.0/16,127.0.0.0/8`; empty: none"
     )
     mcp_servers_file: str = _setting(
         "", str, "JSON file of MCP servers that assistants may use by name, programs among them; empty: samples only"
     )
     mcp_networks: tuple[IPv4Network | IPv6Network, ...] = _setting(
-        "", _networks, "private networks in which MCP servers may be that assistants name by address; empty: none"
+        "", networks, "private networks in which MCP servers may be that assistants name by address; empty: none"
     )
     mongodb_uri: str = _setting(
-        "", _url("mongodb", "mongodb+srv"), "MongoDB; empty: embedded SQLite in DATA_DIR", secret=True
+        "", url("mongodb", "mongodb+srv"), "MongoDB; empty: embedded SQLite in DATA_DIR", secret=True
     )
     mongodb_database: str = _setting("orquestra", str, "name of the database in MongoDB")
     redis_url: str = _setting(
-        "", _url("redis", "rediss", "unix"), "Redis or Valkey; empty: embedded Valkey in DATA_DIR", secret=True
+        "", url("redis", "rediss", "unix"), "Redis or Valkey; empty: embedded Valkey in DATA_DIR", secret=True
     )
     redis_files_url: str = _setting(
-        "", _url("redis", "rediss", "unix"), "Redis for what providers hold of documents; empty: REDIS_URL", secret=True
+        "", url("redis", "rediss", "unix"), "Redis for what providers hold of documents; empty: REDIS_URL", secret=True
     )
     jwt_secret_key: str = _setting(
         "",
-        _secret,
+        secret,
         "signs tokens and encrypts displayed API keys and tools' headers; empty: generated once into DATA_DIR",
         secret=True,
     )
     registration: str = _setting(
-        "closed", _one_of("closed", "open"), "`open` lets anybody register; the first account is always possible"
+        "closed", one_of("closed", "open"), "`open` lets anybody register; the first account is always possible"
     )
-    access_token_minutes: int = _setting("15", _integer(1, 1440), "how long an access token lives")
-    refresh_token_days: int = _setting("7", _integer(1, 365), "how long a refresh token lives")
+    access_token_minutes: int = _setting("15", integer(1, 1440), "how long an access token lives")
+    refresh_token_days: int = _setting("7", integer(1, 365), "how long a refresh token lives")
     logins_per_minute: int = _setting(
-        "10", _integer(0, 100_000), "logins and registrations per address and per email; 0: no limit"
+        "10", integer(0, 100_000), "logins and registrations per address and per email; 0: no limit"
     )
-    proxy_hops: int = _setting("0", _integer(0, 10), "reverse proxies in front whose X-Forwarded-For is to be believed")
+    proxy_hops: int = _setting("0", integer(0, 10), "reverse proxies in front whose X-Forwarded-For is to be believed")
     language_model: str = _setting(
         "auto",
-        _one_of(*LANGUAGE_MODELS),
+        one_of(*LANGUAGE_MODELS),
         "`openai_chat`, `openai` (keeps conversations at the provider), `core`, `offline` or `auto`: openai_chat when "
         "a key or base URL is set, else offline",
     )
     openai_api_key: str = _setting("", str, "key of the OpenAI-compatible endpoint", secret=True)
-    openai_base_url: str = _setting("", _url("http", "https"), "OpenAI-compatible endpoint; empty: OpenAI's own")
+    openai_base_url: str = _setting("", url("http", "https"), "OpenAI-compatible endpoint; empty: OpenAI's own")
     openai_model: str = _setting("gpt-6-luna", str, "model of assistants that name none")
     embeddings_model: str = _setting("", str, "embeddings model for search by meaning; empty: search by words only")
     embeddings_base_url: str = _setting(
-        "", _url("http", "https"), "OpenAI-compatible endpoint of the embeddings; empty: that of the answers"
+        "", url("http", "https"), "OpenAI-compatible endpoint of the embeddings; empty: that of the answers"
     )
     embeddings_api_key: str = _setting("", str, "its key; empty: OPENAI_API_KEY", secret=True)
     embeddings_query_prefix: str = _setting(
@@ -186,55 +106,55 @@ class Settings:
         "", str, "what the model wants before a passage; a change has all passages embedded anew", verbatim=True
     )
     embeddings_dimensions: int = _setting(
-        "0", _integer(0, 65_536), "numbers in a vector, where the model leaves the choice; 0: its own"
+        "0", integer(0, 65_536), "numbers in a vector, where the model leaves the choice; 0: its own"
     )
     core_api_base_url: str = _setting(
-        "", _url("http", "https"), "core application, for `core` (`/llm/<assistant id>/query` under it)"
+        "", url("http", "https"), "core application, for `core` (`/llm/<assistant id>/query` under it)"
     )
     transcriber: str = _setting(
         "auto",
-        _one_of(*SPEECH_PROVIDERS),
+        one_of(*SPEECH_PROVIDERS),
         "what writes down what people say: `aws` (Transcribe), `openai` (TRANSCRIPTION_MODEL), `offline` (English "
         "only) or `auto`: openai when a model is named, else aws when AWS' key and region are set, else offline",
     )
     transcription_model: str = _setting("", str, "transcription model of the OpenAI-compatible endpoint")
     transcription_base_url: str = _setting(
-        "", _url("http", "https"), "OpenAI-compatible endpoint of the transcription; empty: that of the answers"
+        "", url("http", "https"), "OpenAI-compatible endpoint of the transcription; empty: that of the answers"
     )
     transcription_api_key: str = _setting("", str, "its key; empty: OPENAI_API_KEY", secret=True)
     transcription_languages: tuple[str, ...] = _setting(
-        "en-US,pt-BR,zh-CN", _languages, "what `aws` listens for where an assistant names no language"
+        "en-US,pt-BR,zh-CN", languages, "what `aws` listens for where an assistant names no language"
     )
     transcribe_bucket: str = _setting(
         "", str, "S3 bucket for batch jobs of Transcribe; empty: recordings are streamed to it, which is faster"
     )
-    max_audio_seconds: int = _setting("300", _integer(1, 14_400), "longest recording")
+    max_audio_seconds: int = _setting("300", integer(1, 14_400), "longest recording")
     speech: str = _setting(
         "auto",
-        _one_of(*SPEECH_PROVIDERS),
+        one_of(*SPEECH_PROVIDERS),
         "what speaks answers: `aws` (Polly), `openai` (SPEECH_MODEL), `offline` (a basic voice) or `auto`, as above",
     )
     speech_model: str = _setting("", str, "speech model of the OpenAI-compatible endpoint")
     speech_base_url: str = _setting(
-        "", _url("http", "https"), "OpenAI-compatible endpoint of the speech; empty: that of the answers"
+        "", url("http", "https"), "OpenAI-compatible endpoint of the speech; empty: that of the answers"
     )
     speech_api_key: str = _setting("", str, "its key; empty: OPENAI_API_KEY", secret=True)
     speech_voice: str = _setting(
         "", str, "voice of assistants that name none; empty: one that speaks the answer's language"
     )
     polly_engine: PollyEngine = _setting(
-        "neural", _one_of(*get_args(PollyEngine)), "engine of Polly; a voice has to support it"
+        "neural", one_of(*get_args(PollyEngine)), "engine of Polly; a voice has to support it"
     )
     synthesis_calls: int = _setting(
-        "8", _integer(1, 256), "sentences that one process has synthesized at the same time; answers take turns"
+        "8", integer(1, 256), "sentences that one process has synthesized at the same time; answers take turns"
     )
     public_url: str = _setting(
-        "", _url("http", "https"), "address of this server as others reach it, for links; empty: as each request says"
+        "", url("http", "https"), "address of this server as others reach it, for links; empty: as each request says"
     )
-    answer_deadline_seconds: float = _setting("120", _seconds, "after this an answer is too late (504)")
+    answer_deadline_seconds: float = _setting("120", seconds, "after this an answer is too late (504)")
     history_tokens: int = _setting(
         "4000",
-        _integer(0, 1_000_000),
+        integer(0, 1_000_000),
         "earlier turns a model sees at most, in estimated tokens; of `openai`: with which a conversation there begins",
     )
     aws_access_key_id: str = _setting(
@@ -243,22 +163,22 @@ class Settings:
     aws_secret_access_key: str = _setting("", str, "its secret", secret=True)
     aws_session_token: str = _setting("", str, "its token, if it is a temporary one", secret=True)
     aws_default_region: str = _setting("", str, "region of S3, Transcribe and Polly")
-    aws_endpoint_url: str = _setting("", _url("http", "https"), "address of another S3 (MinIO, Ceph ...); empty: AWS")
-    aws_endpoint_url_polly: str = _setting("", _url("http", "https"), "address of another Polly; empty: AWS")
+    aws_endpoint_url: str = _setting("", url("http", "https"), "address of another S3 (MinIO, Ceph ...); empty: AWS")
+    aws_endpoint_url_polly: str = _setting("", url("http", "https"), "address of another Polly; empty: AWS")
     aws_endpoint_url_transcribe: str = _setting(
-        "", _url("http", "https"), "address of another Transcribe, for batch jobs; empty: AWS"
+        "", url("http", "https"), "address of another Transcribe, for batch jobs; empty: AWS"
     )
     aws_endpoint_url_transcribe_streaming: str = _setting(
-        "", _url("http", "https"), "address of another Transcribe, for streams; empty: AWS"
+        "", url("http", "https"), "address of another Transcribe, for streams; empty: AWS"
     )
-    max_upload_mb: int = _setting("50", _integer(1, 2000), "largest document or recording, in MiB")
-    messages_per_minute: int = _setting("600", _integer(0, 1_000_000), "messages to one assistant; 0: no limit")
+    max_upload_mb: int = _setting("50", integer(1, 2000), "largest document or recording, in MiB")
+    messages_per_minute: int = _setting("600", integer(0, 1_000_000), "messages to one assistant; 0: no limit")
     metrics_token: str = _setting("", str, "bearer token of /metrics; empty: /metrics is off", secret=True)
     cors_origins: tuple[str, ...] = _setting(
-        "", _origins, "origins of browsers' pages that may call the API, separated by commas"
+        "", origins, "origins of browsers' pages that may call the API, separated by commas"
     )
     log_level: str = _setting(
-        "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "least severe log line that is written"
+        "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "least severe log line that is written"
     )
 
     @classmethod
@@ -270,7 +190,7 @@ class Settings:
         """
         verbatim = {setting.name.upper() for setting in fields(cls) if setting.metadata["verbatim"]}
         given = {name: value if name in verbatim else value.strip() for name, value in env.items() if value.strip()}
-        given = {**_aliases(given), **given}
+        given = {**aliases(given), **given}
         values: dict[str, Any] = {}
         faults: list[str] = []
         for setting in fields(cls):
@@ -371,47 +291,3 @@ def setting_rows() -> list[tuple[str, str, str]]:
 
 def _row(setting: Field[Any]) -> tuple[str, str, str]:
     return setting.name.upper(), setting.metadata["default"], setting.metadata["meaning"]
-
-
-def _aliases(env: Mapping[str, str]) -> dict[str, str]:
-    """Translate the reference systems' names; ours win where both are given."""
-    found = {
-        "MONGODB_URI": env.get("DB_URL"),
-        "JWT_SECRET_KEY": env.get("SECRET"),
-        "REDIS_URL": _redis_url(env, "REDIS_{}"),
-        "REDIS_FILES_URL": _redis_url(env, "REDIS_{}_FILES_DB") or _redis_url(env, "REDIS_FILES_{}"),
-        **_model_endpoint(env),
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _model_endpoint(env: Mapping[str, str]) -> dict[str, str | None]:
-    """Return one vendor's key, address and model together, never one vendor's key with another's address."""
-    if any(name in env for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL")):
-        return {}
-    if "AZURE_OPENAI_ENDPOINT" in env:
-        return {
-            "OPENAI_API_KEY": env.get("AZURE_OPENAI_API_KEY"),
-            "OPENAI_BASE_URL": _azure_base_url(env),
-            "OPENAI_MODEL": env.get("AZURE_OPENAI_DEPLOYMENT"),
-        }
-    if "ALI_BASE_URL" in env:
-        return {"OPENAI_API_KEY": env.get("ALI_API_KEY"), "OPENAI_BASE_URL": env["ALI_BASE_URL"]}
-    return {}
-
-
-def _redis_url(env: Mapping[str, str], names: str) -> str | None:
-    """Return the address in three variables, which are named like this with ENDPOINT, PORT and PASSWORD in them."""
-    host, port, password = (env.get(names.format(part)) for part in ("ENDPOINT", "PORT", "PASSWORD"))
-    if host is None:
-        return None
-    login = f":{quote(password, safe='')}@" if password else ""
-    return f"redis://{login}{host}:{port or '6379'}/0"
-
-
-def _azure_base_url(env: Mapping[str, str]) -> str | None:
-    """Return Azure's v1 endpoint, which speaks plain OpenAI; system 002 gave it as wss://."""
-    endpoint = env.get("AZURE_OPENAI_ENDPOINT")
-    if endpoint is None:
-        return None
-    return endpoint.replace("wss://", "https://", 1).rstrip("/") + "/openai/v1/"
