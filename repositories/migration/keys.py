@@ -104,12 +104,15 @@ class KeyMigration:
         Raises:
             Unavailable: a Redis does not answer.
         """
-        counts, same = Counter[str](), Counter[str]()
+        counts, same, seen = Counter[str](), Counter[str](), set[str]()
         with redis_errors():
             self._delete_copied()
             for move in self._moves():
-                if not move.target.sadd(self._copied, move.new):
+                is_new = move.target.sadd(self._copied, move.new)
+                if move.old in seen or not (is_new or move.kind in OF_STORE):
                     continue  # a scan may name a key twice
+                if move.kind in OF_STORE:
+                    seen.add(move.old)  # few; a DATA_DIR that was moved has them under two names, which become one
                 is_same = copy_key(self._source, move.old, move.target, move.new)
                 if move.kind == "jobs" and move.old.endswith(".msgs"):
                     is_same = self._copy_waiting(move) and bool(is_same)

@@ -3,8 +3,9 @@
 Floats are asked for and not base64, which many compatible servers do not know. The answer is parsed here and not by the
 SDK, which would make an object of every number's row. Servers differ in how much they take at once and tell it only by
 refusing, so a refused batch is halved, and what turned out to be accepted is not exceeded again. A text that is refused
-alone goes without a vector. Before that is believed, something must have been accepted, or a plain word is sent to see
-whether anything is: else the endpoint is at fault (a wrong model's name, say) and not the text.
+alone goes without a vector. Before that is believed, something must have been accepted afterwards, or a plain word is
+sent to see whether anything is: else the endpoint is at fault (a wrong model's name, an account without credit) and not
+the text.
 """
 
 import contextlib
@@ -138,18 +139,22 @@ class OpenAIEmbedder:
         rows: list[list[float] | None] = []
         probed: list[list[float]] = []
         refused = largest = 0
+        is_believed = True
         while pending:
             batch = pending.popleft()
             try:
                 rows += self._rows(batch, deadline)
-                largest = max(largest, len(batch))
+                largest, is_believed = max(largest, len(batch)), True
             except _Refused as refusal:
                 smaller = _smaller(batch, refusal)
                 pending.extendleft(reversed(smaller))
                 if not smaller:
-                    probed = probed if largest or probed else self._probed(deadline)
+                    is_believed = not (largest or probed)
+                    probed = self._probed(deadline) if is_believed else probed
                     rows.append(None)
                 refused = min(refused or len(batch), len(batch))
+        if not is_believed:  # an account whose credit has just ended is refused as a text is
+            probed = self._probed(deadline)
         if 1 < refused:  # else a single text was at fault, not the size of a batch
             self._most_texts = min(self._most_texts, max(1, largest if largest < refused else refused // 2))
         return self._matrix(rows, probed)

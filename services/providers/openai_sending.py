@@ -64,6 +64,7 @@ class Sender:
                 "Content-Type": "application/json",
                 "User-Agent": client.user_agent,
                 **client.auth_headers,
+                **_account(client),
             }
         )
 
@@ -84,3 +85,9 @@ class Sender:
         if response.is_error:
             response.read()
         return response
+
+
+def _account(client: openai.OpenAI) -> dict[str, str]:
+    """Return whom OpenAI bills where a key has several, as its SDK reads it: OPENAI_ORG_ID and OPENAI_PROJECT_ID."""
+    named = {"OpenAI-Organization": client.organization, "OpenAI-Project": client.project}
+    return {name: value for name, value in named.items() if value}

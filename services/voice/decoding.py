@@ -65,6 +65,7 @@ class PyAvDecoder:
         with suppress(FFmpegError):  # what came before is the readable part
             for frame in _of_samples(upload) if upload.sample_rate else _of_file(upload, deadline):
                 sound.add(frame)
+        with suppress(FFmpegError):
             sound.end()
         deadline.check()
         if not sound.samples:

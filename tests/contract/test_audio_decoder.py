@@ -377,3 +377,10 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], decoder: AudioDec
             except Invalid as error:
                 assert error.code == "audio_unreadable"
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_came_before_a_file_breaks_off_is_heard_to_its_end(decoder: AudioDecoder, files: dict[str, bytes]) -> None:
+    aac = files["adts.aac"]
+    whole = aac[: aac.rindex(b"\xff\xf1", 0, len(aac) * 3 // 4)]  # no whole second: that is what is gathered
+    broken = whole + b"\xff\xf1" + bytes(100)  # a frame that is shorter than its header
+    assert decoded(decoder, broken).samples == decoded(decoder, whole).samples

@@ -1,6 +1,8 @@
 """What is said of sound in its file: FFmpeg, which compares each note with all others, does not get to see it."""
 
 import io
+import random
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -159,3 +161,23 @@ def test_what_encoders_write_with_tags_and_covers_is_heard(decoder: AudioDecoder
     for name in (*_WITH_COVER, *_WITH_TAGS):
         content = (tmp_path / name).read_bytes()
         assert notes_in(decoded(decoder, content).samples) == list(NOTES), name
+
+
+def _id3(*frames: tuple[bytes, bytes]) -> bytes:
+    body = b"".join(name + struct.pack(">IH", len(text), 0) + text for name, text in frames)
+    return b"ID3\3\0\0" + bytes(len(body) >> shift & 0x7F for shift in (21, 14, 7, 0)) + body
+
+
+def test_titles_and_covers_between_frames_of_aac_cost_no_sound(decoder: AudioDecoder, tmp_path: Path) -> None:
+    source, file = tmp_path / "melody.wav", tmp_path / "melody.aac"
+    source.write_bytes(whole_wav(melody(), RECORDING_RATE))
+    subprocess.run([ffmpeg(), "-v", "error", "-i", str(source), "-c:a", "aac", str(file)], check=True)
+    aac = file.read_bytes()
+    titles = _id3(*((name, b"\1" + "Uma can\xe7\xe3o".encode("utf-16")) for name in (b"TIT2", b"TPE1", b"TALB")))
+    cover = _id3((b"APIC", b"\0image/png\0\3\0" + random.Random(1).randbytes(200_000)))
+    joined = decoded(decoder, aac * 4)
+    assert decoded(decoder, aac + titles + aac + cover + aac + titles + cover + aac + titles).samples == joined.samples
+
+
+def test_tags_between_frames_of_aac_are_looked_for_in_bounded_time() -> None:
+    assert b"ID3" not in without_tags(b"\xff\xf1" + b"ID3\3" * 3_000_000)

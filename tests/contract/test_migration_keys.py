@@ -183,6 +183,25 @@ def test_everything_moves_to_a_server_and_nothing_that_is_made_anew(world: World
 
 
 @pytest.mark.parametrize("redis_stays", [False, True])
+def test_what_a_moved_data_dir_has_under_its_old_name_is_added_to_the_rest(world: World, redis_stays: bool) -> None:
+    before = world.held(world.before)
+    put(before)
+    client, store = before.redis.client, before.queues.store
+    for number in range(9):  # whichever a scan finds first
+        client.zadd(f"{PREFIX}leftovers@/old/{number}", {f"{number:024x}": 1})
+        client.hset(f"{PREFIX}jobs:/old/{number}:answers:default.msgs", mapping={f"job {number}": "{}"})
+    world.close()
+    settings = replace(world.move.settings, redis_url="") if redis_stays else world.move.settings
+    assert all(one.is_same for one in Move(settings).run())
+    after = world.held(settings)
+    client, new = after.redis.client, after.queues.store
+    assert client.zcard(f"{PREFIX}leftovers@{new}") == 9 + 2
+    assert client.hlen(f"{PREFIX}jobs:{new}:answers:default.msgs") == 9
+    assert sorted(client.lrange(f"{PREFIX}jobs:{new}:answers:default", 0, -1)) == [f"job {n}" for n in range(9)]
+    assert client.hlen(f"{PREFIX}jobs:{new}:documents:default.msgs") == 2 and store != new
+
+
+@pytest.mark.parametrize("redis_stays", [False, True])
 def test_files_go_where_the_servers_will_look_for_them(world: World, server: str, redis_stays: bool) -> None:
     put(world.held(world.before))
     world.close()

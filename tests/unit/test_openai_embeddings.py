@@ -179,20 +179,20 @@ def test_a_refusal_is_not_tried_again(status: int, code: str) -> None:
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refused_text_gets_no_vector_and_the_others_do(status: int) -> None:
     refused, one, two = _refusal(status, "no"), _answer([3.0, 4.0]), _answer([1.0, 0.0], [0.0, 1.0])
-    with _peer(refused, two, refused, one, refused, two) as (server, embedder):
+    with _peer(refused, two, refused, one, refused, one, two) as (server, embedder):
         rows = embedder.embed(list("abcd"), Deadline(5))
         assert rows.tolist() == [[1, 0], [0, 1], pytest.approx([0.6, 0.8]), [0, 0]]
-        assert _sizes(server) == [4, 2, 2, 1, 1], "what was accepted tells that the text is at fault"
+        assert _sizes(server) == [4, 2, 2, 1, 1, 1], "what is accepted afterwards tells that the text is at fault"
         embedder.embed(list("ef"), Deadline(5))
-        assert _sizes(server)[5:] == [2], "and not the size of the batch"
+        assert _sizes(server)[6:] == [2], "and not the size of the batch"
 
 
 def test_a_text_that_is_refused_first_is_compared_with_a_plain_one() -> None:
     refused, probe = _refusal(422, "no"), _answer([0.0, 2.0, 0.0])
-    with _peer(refused, refused, probe, refused) as (server, embedder):
+    with _peer(refused, refused, probe, refused, probe) as (server, embedder):
         rows = embedder.embed(["a", "b"], Deadline(5))
         assert rows.dtype == numpy.float32 and rows.tolist() == [[0, 0, 0]] * 2
-        assert [request.body["input"] for request in server.requests] == [["a", "b"], ["a"], ["text"], ["b"]]
+        assert [request.body["input"] for request in server.requests] == [["a", "b"], ["a"], ["text"], ["b"], ["text"]]
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -333,3 +333,12 @@ def test_nothing_secret_is_told(caplog: pytest.LogCaptureFixture) -> None:
     told = json.dumps([record.getMessage() for record in caplog.records if record.name.startswith("orquestra")])
     assert "invalid_request_error bad_input" in told
     assert _SECRET not in caplog.text and _KEY not in caplog.text
+
+
+def test_an_endpoint_that_begins_to_refuse_everything_costs_no_text_its_vector() -> None:
+    no_credit = _refusal(400, "Arrearage")
+    replies = [no_credit, _answer([1.0, 0.0]), no_credit, no_credit]  # both, the first, the second, a plain word
+    with _peer(*replies) as (server, embedder), pytest.raises(ProviderFailed) as failure:
+        embedder.embed(["a", "b"], Deadline(5))
+    assert failure.value.code == "embeddings_refused"
+    assert _sizes(server) == [2, 1, 1, 1]

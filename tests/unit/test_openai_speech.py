@@ -50,6 +50,15 @@ def test_the_request_names_model_voice_text_and_format(codec: Codec) -> None:
     assert speech.format_of(codec) == AudioFormat(codec, 24_000)
 
 
+def test_the_account_that_the_environment_names_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj_1")
+    with _peer([_SOUND, piece(b"ab"), END]) as (server, speech):
+        _speak(speech)
+        (request,) = server.requests
+    assert (request.headers["openai-organization"], request.headers["openai-project"]) == ("org-1", "proj_1")
+
+
 def test_sound_is_passed_on_as_it_comes() -> None:
     with _peer([_SOUND, piece(b"first"), Action.HANG]) as (server, speech):
         sound = speech.synthesize("Olá.", _MANNER, Codec.MP3, Deadline(30))
