@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from models.answers import Arrival, Inbound
 from models.chats import Chat
 from models.clock import now
 from models.conversations import Channel
+from models.deadline import Deadline
 from models.ids import bound_at, new_id
 from services.leases import LeaseKeeper
 from services.ports import ChatRepository, ConversationRepository, Places
 
 _MOST_TRIES = 5
-"""So often a place is put behind messages that were stored while it was taken; the next ones will wait for it."""
+"""So often a place is put behind messages that were stored while it was taken; after that none is kept."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,23 @@ class Arrivals:
     leases: LeaseKeeper
 
     @contextmanager
-    def keeping(self, inbound: Inbound) -> Iterator[Arrival | None]:
+    def keeping(self, inbound: Inbound, deadline: Deadline) -> Iterator[Arrival | None]:
         """Keep a message's place while the block runs, and for a lease's time after it, for the journal to take it.
 
         The value is None where Redis cannot be reached: the message comes behind all that are stored before it. A block
-        that fails gives the place up.
+        that fails gives the place up, and one that goes on when its time is up loses it.
         """
         line, arrival = _line(inbound.assistant.id, inbound.channel), self._take(inbound)
         if arrival is None:
             yield None
             return
+
+        def prolong(until: datetime) -> None:
+            if deadline.remaining() > 0:
+                self.places.prolong(line, arrival.chat_id, now(), until)
+
         try:
-            with self.leases.keep(lambda until: self.places.prolong(line, arrival.chat_id, now(), until)):
+            with self.leases.keep(prolong):
                 yield arrival
         except BaseException:
             self.places.leave(line, arrival.chat_id)
@@ -63,23 +70,35 @@ class Arrivals:
 
     def are_awaited(self, chat: Chat) -> bool:
         """Tell whether a message is still being heard that arrived before this chat, or within its burst."""
-        if chat.message_id is None and chat.given is not None and chat.given.alone:
-            return False  # nobody knew its conversation's name
+        if _is_alone(chat):
+            return False
         bound = chat.id if chat.burst is None else max(chat.id, bound_at(chat.burst.until))
         return self.places.any_before(_line(chat.assistant_id, chat.channel), bound, now())
 
+    def newest_place(self, inbound: Inbound) -> str:
+        """Return the newest place that is kept in a message's conversation, "" if there is none.
+
+        What comes after it has a larger id, even where the clock of the server that keeps it is ahead.
+        """
+        return "" if _is_alone(inbound) else self.places.newest(_line(inbound.assistant.id, inbound.channel), now())
+
     def _take(self, inbound: Inbound) -> Arrival | None:
-        """Keep the place behind all that is stored; None if Redis cannot be reached."""
-        line, at, place = _line(inbound.assistant.id, inbound.channel), now(), new_id()
+        """Keep the place behind all that is stored or kept; None if that cannot be had, as where Redis is away."""
+        line, at = _line(inbound.assistant.id, inbound.channel), now()
+        place = new_id(after=self.places.newest(line, at) or None)
         for _ in range(_MOST_TRIES):
             if not self.places.keep(line, place, self.leases.end_of_lease()):
                 return None
-            newest = self._newest(inbound)
+            try:
+                newest = self._newest(inbound)
+            except BaseException:
+                self.places.leave(line, place)
+                raise
             if newest < place:
-                break
+                return Arrival(place, at)
             self.places.leave(line, place)
             place = new_id(after=newest)
-        return Arrival(place, at)
+        return None
 
     def _newest(self, inbound: Inbound) -> str:
         """Return the id that the conversation's next chat comes behind."""
@@ -88,6 +107,11 @@ class Arrivals:
             return ""
         newest = self.chats.newest(conversation.id)
         return max(newest.id if newest is not None else "", conversation.memory_from)
+
+
+def _is_alone(message: Inbound | Chat) -> bool:
+    """Tell whether nobody knew the name of a message's conversation."""
+    return message.message_id is None and message.given is not None and message.given.alone
 
 
 def _line(assistant_id: str, channel: Channel) -> str:

@@ -26,6 +26,9 @@ logger = logging.getLogger("orquestra.journal")
 _MOST_PLACES = 5
 """So often a message is put behind others that came in between; after that it may be answered out of order."""
 
+_MOST_BEHIND = 20
+"""So many answers behind a place are looked at; agents' words among them overtake nobody."""
+
 _MOST_PAUSES = 5
 _LONGEST_BURST = timedelta(seconds=45)
 """Whoever writes on and on is answered after so many pauses, or so long, all the same."""
@@ -150,25 +153,50 @@ class Journal:
         end_of_lease: Callable[[], datetime],
     ) -> Chat:
         """Return the chat of a message that comes behind the conversation's newest, or at the place kept for it."""
-        arrival = inbound.arrival
-        if arrival is None or arrival.chat_id < conversation.memory_from or not self.arrivals.is_kept(inbound):
-            # behind the memory's beginning too, which a server whose clock is ahead may have set
-            last_known = max(newest.id if newest else "", conversation.memory_from) or None
-            arrival = Arrival(new_id(after=last_known), now())
+        arrival = self._kept(inbound, conversation, newest)
+        if arrival is None:
+            # behind the memory's beginning, and places, too: a server whose clock is ahead may have set them
+            known = (newest.id if newest else "", conversation.memory_from, self.arrivals.newest_place(inbound))
+            arrival = Arrival(new_id(after=max(known) or None), now())
         chat = _new_chat(inbound, conversation, key, arrival)
         if chat.status is not ChatStatus.RECEIVED:
             return chat
-        neighbour = newest if newest is None or newest.id < chat.id else self._following(chat)
+        neighbour = newest if newest is None or newest.id < chat.id else self._waiting_beside(inbound.assistant, chat)
         if neighbour is not None and not are_of_one_session(neighbour, chat):
             neighbour = None
         burst = None if _brings_outputs(inbound) else _burst(inbound.assistant, chat, neighbour)
         leased = replace(chat, lease_until=end_of_lease(), burst=burst)
         return leased if chat.delivery else replace(leased, lease_owner=attempt, attempts=1)
 
-    def _following(self, chat: Chat) -> Chat | None:
-        """Return the first chat that waits behind a place which was kept."""
+    def _kept(self, inbound: Inbound, conversation: Conversation, newest: Chat | None) -> Arrival | None:
+        """Return the place that was kept for a message, unless it is void: the message comes behind all others then."""
+        place = inbound.arrival
+        if place is None or place.chat_id < conversation.memory_from or not self.arrivals.is_kept(inbound):
+            return None
+        if newest is not None and newest.id > place.chat_id and self._is_overtaken(conversation.id, place.chat_id):
+            return None
+        return place
+
+    def _is_overtaken(self, conversation_id: str, place: str) -> bool:
+        """Tell whether a message behind a place is answered: Redis was away for the server that did it."""
+        answered = ChatFilter(conversation_id=conversation_id, status=ChatStatus.ANSWERED, oldest_first=True)
+        behind = self.chats.list(answered, Page(limit=_MOST_BEHIND, after=place)).items
+        return any(chat.answered_by is None for chat in behind)
+
+    def _waiting_beside(self, assistant: Assistant, chat: Chat) -> Chat | None:
+        """Return the chat whose burst a message may belong to that takes a place with others waiting behind it.
+
+        That is the first one behind it, or, where that came too late for it, the last one before it.
+        """
+        if not assistant.debounce_seconds:
+            return None
         waiting = ChatFilter(conversation_id=chat.conversation_id, status=ChatStatus.RECEIVED, oldest_first=True)
-        return next(iter(self.chats.list(waiting, Page(limit=1, after=chat.id)).items), None)
+        behind = next(iter(self.chats.list(waiting, Page(limit=1, after=chat.id)).items), None)
+        pause = timedelta(seconds=assistant.debounce_seconds)
+        if behind is not None and behind.burst is not None and behind.burst.began <= chat.created_at + pause:
+            return behind
+        before = replace(waiting, oldest_first=False)
+        return next(iter(self.chats.list(before, Page(limit=1, after=chat.id)).items), None)
 
     def note(self, chat: Chat, text: str, username: str | None = None, *, first: bool = False) -> None:
         """Bring the conversation's list entry up to date and tell who watches; neither is worth failing for.
@@ -233,14 +261,15 @@ def _burst(assistant: Assistant, chat: Chat, neighbour: Chat | None) -> Burst | 
     """Return the burst that a message belongs to.
 
     Args:
-        neighbour: the chat that it comes behind in its conversation, or before; None if it goes on from nothing.
+        neighbour: the chat that it comes behind in its conversation, or one in time that it comes before; None if it
+            goes on from nothing.
     """
     if not assistant.debounce_seconds:
         return None
     at, pause = chat.created_at, timedelta(seconds=assistant.debounce_seconds)
     other = None if neighbour is None or neighbour.status is not ChatStatus.RECEIVED else neighbour.burst
     if neighbour is not None and other is not None and neighbour.id > chat.id:
-        return other if other.began <= at + pause else Burst(at, at + pause)
+        return other
     began = other.began if other is not None and other.until > at else at
     return Burst(began, min(at + pause, began + max(pause, min(_LONGEST_BURST, _MOST_PAUSES * pause))))
 

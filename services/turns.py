@@ -42,17 +42,19 @@ class Turns:
         """
         pauses, closer = Pauses(), _NOBODY
         while self._is_held(chat, attempt, deadline):
+            open_for = _seconds_open(chat)
+            # before the look at the others: what is awaited no more is among them, if it was stored
+            awaited = open_for <= 0 and self._arrivals.are_awaited(chat)
             later = patiently(lambda: self._chats.later_in_burst(chat), deadline)
-            open_for = _seconds_open(later or chat)
             if later is not None:
                 free = not later.is_worked_on(now())
                 closer = _Closer(later.id, later.attempts + free)
-                if free and open_for <= 0:
+                if free and _seconds_open(later) <= 0:
                     take_over(later)
                 deadline.sleep(pauses.next())
             elif open_for > 0:
                 deadline.sleep(min(open_for, pauses.next()))
-            elif self._arrivals.are_awaited(chat) or self._is_merging(closer, deadline):
+            elif awaited or self._is_merging(closer, deadline):
                 deadline.sleep(pauses.next())
             elif patiently(lambda: self._chats.leave_burst(chat.id, attempt), deadline):
                 for earlier in patiently(lambda: self._chats.earlier_in_burst(chat), deadline):

@@ -57,6 +57,10 @@ class RedisPlaces:
         """Tell whether a place that sorts before this one is kept at that time; False as `is_kept`."""
         return any(other < place for other in self._kept(line, at))
 
+    def newest(self, line: str, at: datetime) -> str:
+        """Return the last of the places that are kept at that time; "" if none is, or the server cannot be reached."""
+        return max(self._kept(line, at), default="")
+
     def leave(self, line: str, place: str) -> None:
         """Keep a place no longer; where the server cannot be reached it ends by itself."""
         self._unless_away(lambda: bool(self._database.client.zrem(_key(line), place)), otherwise=False)

@@ -47,6 +47,6 @@ class RecordedMessages:
             if earlier is not None:
                 check_recording(earlier, sha256(upload.content).hexdigest())
                 return replace(inbound, text=earlier.message or "", heard=earlier.heard)
-        with self._arrivals.keeping(inbound) as arrival:
+        with self._arrivals.keeping(inbound, deadline) as arrival:
             text, heard = self._hearing.hear(upload, language or inbound.assistant.language, deadline, bare_rate)
         return replace(inbound, text=text, heard=heard, arrival=arrival)

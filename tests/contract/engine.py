@@ -214,6 +214,10 @@ class KeptPlaces:
         kept = [other for one, other in self.kept if one == line and self.is_kept(line, other, at)]
         return any(other < place for other in kept)
 
+    def newest(self, line: str, at: datetime) -> str:
+        """Return the last place that is kept."""
+        return max((place for one, place in self.kept if one == line and self.is_kept(line, place, at)), default="")
+
     def leave(self, line: str, place: str) -> None:
         """Keep a place no longer."""
         if not self.away:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from models.answers import Done
 from models.chats import ChatStatus
 from models.clock import now
-from models.errors import OrquestraError, ProviderFailed
+from models.deadline import Deadline
+from models.errors import OrquestraError, ProviderFailed, Unavailable
 from models.ids import bound_at, id_at, new_id
 from services.providers.scripted import ScriptedModel
-from tests.contract.engine import DYING, Engine, echo, wait_until
-from tests.contract.stores import Stores
+from tests.contract.engine import DYING, Engine, Meddled, Trouble, echo, wait_until
+from tests.contract.stores import Stores, make_chat
 from tests.contract.test_recorded import OTHER, SECOND, Ear
 
 BURST = 0.3
@@ -167,6 +169,60 @@ def test_redis_that_goes_away_meanwhile_costs_the_place_only(stores: Stores, poo
     assert messages(engine) == ["Olá", "Oi"]
 
 
+def test_what_came_past_a_place_while_redis_was_away_comes_before_it(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo]))
+    note = Note(engine, pool, "Oi")
+    engine.places.away = True
+    assert engine.say("Olá").chat.response == "re Olá"
+    engine.places.away = False
+    assert note.response() == "re Oi"
+    assert messages(engine) == ["Olá", "Oi"]
+    assert [turn.message for turn in engine.model.requests[-1].history] == ["Olá"]
+
+
+def test_an_agents_words_overtake_nobody(stores: Stores, pool: ThreadPoolExecutor) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo, echo]))
+    first = engine.say("Bom dia").chat
+    note = Note(engine, pool, "Oi")
+    ours = {"assistant_id": engine.assistant.id, "conversation_id": first.conversation_id}
+    words = make_chat(status=ChatStatus.ANSWERED, message=None, response="Já vejo.", **ours)
+    stores.chats.add(replace(words, answered_by=new_id()))
+    with waits(engine, pool, "Olá") as end:
+        pass
+    assert (note.response(), end.result(10).chat.response) == ("re Oi", "re Olá")
+    assert messages(engine) == ["Bom dia", "Oi", None, "Olá"]
+
+
+def test_a_store_that_fails_while_a_place_is_taken_leaves_none_behind(stores: Stores) -> None:
+    trouble = Trouble(0)
+    engine = Engine(stores, ScriptedModel([echo]), chats=Meddled(stores.chats, before={"newest": trouble}))
+    engine.say("Oi")
+    trouble.left = 1
+    with pytest.raises(Unavailable):
+        Ear(engine, ["Olá"]).say()
+    assert engine.places.kept == {}
+
+
+def test_nobody_waits_for_what_is_heard_beyond_its_time(stores: Stores) -> None:
+    engine = Engine(stores, ScriptedModel([echo]), lease_seconds=DYING)
+    with engine.arrivals.keeping(engine.inbound(""), Deadline(0.0)):
+        assert engine.say("Olá").chat.response == "re Olá"
+
+
+def test_a_message_that_others_come_past_all_the_time_has_no_place(stores: Stores) -> None:
+    first = Engine(stores, ScriptedModel([echo])).say("Oi").chat
+
+    def others() -> None:
+        ours = {"assistant_id": first.assistant_id, "conversation_id": first.conversation_id}
+        stores.chats.add(make_chat(**ours))
+
+    busy = Meddled(stores.chats, before={"newest": others})
+    assistant = stores.assistants.get(first.assistant_id)
+    engine = Engine(stores, ScriptedModel([]), assistant=assistant, chats=busy)
+    with engine.arrivals.keeping(engine.inbound(""), Deadline(10)) as arrival:
+        assert arrival is None and engine.places.kept == {}
+
+
 def test_a_message_with_a_callback_is_accepted_at_once_and_answered_in_its_turn(
     stores: Stores, pool: ThreadPoolExecutor
 ) -> None:
@@ -212,6 +268,56 @@ def test_a_burst_stays_open_for_a_note_that_came_within_it(stores: Stores, pool:
     assert [chat.response for chat in ends if chat.status is ChatStatus.ANSWERED] == answered
 
 
+def test_a_note_that_was_stored_while_its_burst_was_about_to_close_is_part_of_it(
+    stores: Stores, pool: ThreadPoolExecutor
+) -> None:
+    looks: list[Callable[[], object]] = []
+    went_on = threading.Event()
+    chats = Meddled(stores.chats, after={"later_in_burst": lambda: looks and looks.pop()(), "leave_burst": went_on.set})
+    engine = Engine(stores, ScriptedModel([echo, echo]), debounce_seconds=BURST, chats=chats)
+    twin = engine.twin(chats=Meddled(stores.chats, before={"leave_burst": lambda: went_on.wait(10)}))
+    first = pool.submit(engine.say, "Oi")
+    wait_until(lambda: engine.is_stored("Oi"))
+    note = Note(twin, pool, "tudo bem?")
+    (written,) = engine.chats()
+    assert written.burst is not None
+    came_in_time = next(iter(engine.places.kept))[1] < bound_at(written.burst.until)
+
+    def stored_now() -> None:
+        note.heard.set()
+        wait_until(lambda: engine.is_stored("tudo bem?") and not engine.places.kept)
+        looks.append(went_on.set)
+
+    until = written.burst.until
+    wait_until(lambda: now() > until)
+    looks.append(stored_now)
+    if not came_in_time:  # a machine may be too busy for that
+        stored_now()
+    ends = [first.result(10).chat, note.end.result(10).chat]
+    answered = ["re Oi\ntudo bem?"] if came_in_time else ["re Oi", "re tudo bem?"]
+    assert [chat.response for chat in ends if chat.status is ChatStatus.ANSWERED] == answered
+
+
+def test_a_note_belongs_to_the_burst_before_it_where_the_next_message_came_too_late(
+    stores: Stores, pool: ThreadPoolExecutor
+) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo, echo]), debounce_seconds=BURST)
+    first = pool.submit(engine.say, "Oi")
+    wait_until(lambda: engine.is_stored("Oi"))
+    note = Note(engine, pool, "tudo bem?")
+    arrived = now()
+    (written,) = engine.chats()
+    assert written.burst is not None
+    came_in_time = next(iter(engine.places.kept))[1] < bound_at(written.burst.until)
+    wait_until(lambda: now() > arrived + timedelta(seconds=BURST + 0.1))
+    last = pool.submit(engine.say, "Olá")
+    wait_until(lambda: engine.is_stored("Olá"))
+    note.heard.set()
+    ends = [end.result(10).chat for end in (first, note.end, last)]
+    answered = ["re Oi\ntudo bem?"] if came_in_time else ["re Oi", "re tudo bem?"]
+    assert [chat.response for chat in ends if chat.status is ChatStatus.ANSWERED] == [*answered, "re Olá"]
+
+
 def test_a_note_after_which_nothing_came_for_long_has_a_burst_of_its_own(
     stores: Stores, pool: ThreadPoolExecutor
 ) -> None:
@@ -233,6 +339,22 @@ def test_a_place_is_behind_what_a_clock_that_is_ahead_has_stored(stores: Stores,
     note = Note(engine, pool, "Olá")
     assert note.response() == "re Olá"
     assert engine.chat("Olá").id > ahead
+
+
+def test_what_comes_after_a_note_at_a_server_whose_clock_is_ahead_waits_for_it(
+    stores: Stores, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(stores, ScriptedModel([echo, echo, echo]))
+    with monkeypatch.context() as ahead:
+        ahead.setattr("services.arrivals.new_id", lambda after=None: id_at(now() + timedelta(seconds=60), after))
+        first = Note(engine, pool, "one")
+    second = Note(engine.twin(), pool, "two", OTHER)
+    with waits(engine.twin(), pool, "three") as end:
+        second.heard.set()
+        wait_until(lambda: engine.is_stored("two"))
+    assert (first.response(), second.response()) == ("re one", "re two")
+    assert end.result(10).chat.response == "re three"
+    assert messages(engine) == ["one", "two", "three"]
 
 
 def test_a_note_that_was_on_its_way_when_the_memory_was_cleared_belongs_to_the_new_one(

@@ -29,6 +29,15 @@ def test_only_smaller_ids_of_the_same_line_come_before(database: RedisDatabase) 
     assert not places.any_before(new_id(), third, now())
 
 
+def test_the_newest_place_is_the_last_of_those_that_are_kept(database: RedisDatabase) -> None:
+    places, line, at = RedisPlaces(database), new_id(), now()
+    first, second = new_id(), new_id()
+    assert places.newest(line, at) == ""
+    places.keep(line, second, at + A_WHILE)
+    places.keep(line, first, at + 2 * A_WHILE)
+    assert (places.newest(line, at), places.newest(line, at + A_WHILE)) == (second, first)
+
+
 def test_a_place_ends_by_itself_and_is_not_prolonged_after_that(database: RedisDatabase) -> None:
     places, line, place, at = RedisPlaces(database), new_id(), new_id(), now()
     places.keep(line, place, at + A_WHILE)
@@ -54,6 +63,7 @@ def test_a_server_that_is_away_keeps_no_place_and_stops_nobody() -> None:
     assert not places.keep("line", place, now() + A_WHILE)
     assert database.is_missed
     assert not places.is_kept("line", place, now()) and not places.any_before("line", new_id(), now())
+    assert places.newest("line", now()) == ""
     places.prolong("line", place, now(), now() + A_WHILE)
     places.leave("line", place)
     database.close()
