@@ -14,6 +14,7 @@ import pytest
 
 from tests.servers import free_port
 
+_ROOT = Path(__file__).parent.parent
 _START_WITHIN = 30.0
 _STOP_WITHIN = 10.0
 
@@ -33,11 +34,11 @@ def s3_server(folder: Path) -> Iterator[str]:
     port = free_port()
     with (folder / "moto.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "tests.emulators.moto_in_turn", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            cwd=folder,
+            cwd=_ROOT,
         )
         try:
             _wait_for(port, process)

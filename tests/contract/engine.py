@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from models.answers import Done, Inbound, ModelRequest, TextDelta
 from models.assistants import Assistant
 from models.chats import Chat, ChatFilter, ChatStatus
+from models.clock import now
 from models.conversations import Channel
 from models.deadline import Deadline
 from models.documents import ScoredPassage
@@ -38,8 +39,8 @@ DYING = 0.4
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait up to 10 s for a condition."""
-    until = time.monotonic() + 10
+    """Wait up to 30 s for a condition."""
+    until = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.01)
@@ -274,7 +275,7 @@ class Engine:
         nudges = Nudges(self.jobs)
         attempts = Attempts(journal, composer, self.leases, nudges)
         self.service = ConversationService(
-            journal, attempts, self.leases, nudges, deadline_seconds=10, backlog=lambda: len(self.jobs.jobs)
+            journal, attempts, self.leases, nudges, deadline_seconds=30, backlog=lambda: len(self.jobs.jobs)
         )
 
     def twin(self, model: ScriptedModel | None = None, lease_seconds: float = 15.0, chats: Any = None) -> "Engine":
@@ -289,9 +290,20 @@ class Engine:
         self.leases.close()
         return self
 
+    def lapse(self, text: str) -> None:
+        """Let the lease of a message's attempt be over."""
+        chat = self.chat(text)
+        assert chat.lease_owner is not None
+        self.stores.chats.renew([chat.id], chat.lease_owner, now() - timedelta(seconds=1))
+
+    def hurried(self) -> Assistant:
+        """Return the assistant, if it has a pause, with a short one: a burst closes soon behind its next message."""
+        return replace(self.assistant, debounce_seconds=min(self.assistant.debounce_seconds, 0.05))
+
     def inbound(self, text: str, **fields: Any) -> Inbound:
-        """Return a message of one channel."""
-        return Inbound(self.assistant, fields.pop("channel", Channel("+55", "whatsapp")), text, **fields)
+        """Return a message of one channel, to this engine's assistant or another version of it."""
+        assistant = fields.pop("assistant", self.assistant)
+        return Inbound(assistant, fields.pop("channel", Channel("+55", "whatsapp")), text, **fields)
 
     def say(self, text: str, deadline: Deadline | None = None, **fields: Any) -> Done:
         """Send a message and return how it ended."""
@@ -315,7 +327,7 @@ class Engine:
                 self.jobs.jobs[:] = [job for job in self.jobs.jobs if job[0] != ANSWER_CHAT]
                 time.sleep(min(delay for _, delay in asked))
                 for done in [pool.submit(self.service.resume, chat_id) for chat_id, _ in asked]:
-                    done.result(10)
+                    done.result(30)
 
     def sweep(self) -> None:
         """Sweep, and do the jobs that were asked for."""
@@ -326,7 +338,7 @@ class Engine:
 
     def retry(self, chat: Chat) -> Done:
         """Do what a manager's retry does, and return how it ended."""
-        *_, done = self.service.retry(self.assistant, chat, Deadline(5))
+        *_, done = self.service.retry(self.assistant, chat, Deadline(30))
         assert isinstance(done, Done)
         return done
 

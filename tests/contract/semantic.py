@@ -137,7 +137,7 @@ class Semantics:
         self.directory = directory
         self.index = self.vector_index()
         self.words = FtsIndex(directory.with_name("words"), self.documents, self.passages)
-        self.hybrid = HybridIndex(self.words, self.index, self.embedder, question_seconds=0.5)
+        self.hybrid = HybridIndex(self.words, self.index, self.embedder, question_seconds=2.0)
 
     def vector_index(self, model: str = "") -> VectorIndex:
         """Return another index over the same files, as another process has one."""

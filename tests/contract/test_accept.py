@@ -138,8 +138,8 @@ def test_a_plain_delivery_waits_for_the_job_that_runs(stores: Stores) -> None:
         wait_until(lambda: engine.model.calls == 1)
         plain = pool.submit(engine.twin().say, "hello", message_id="hello")
         writing.set()
-        job.result(5)
-        assert plain.result(5) == Done(engine.chat("hello"), replayed=True)
+        job.result(30)
+        assert plain.result(30) == Done(engine.chat("hello"), replayed=True)
     assert engine.say("hello", message_id="hello").replayed
 
 
@@ -173,7 +173,7 @@ def test_an_answer_that_a_human_overtook_is_sent_as_suppressed(stores: Stores) -
         wait_until(lambda: engine.model.calls == 1)
         engine.switch(False)
         writing.set()
-        job.result(5)
+        job.result(30)
     stored = engine.chat("hello")
     assert (stored.status, delivery_of(stored).status) == (ChatStatus.SUPPRESSED, DeliveryStatus.PENDING)
 
@@ -245,7 +245,7 @@ def test_a_job_that_dies_is_followed_by_another(stores: Stores) -> None:
             assert (answered.response, delivery_of(answered).event_id) == ("re hello", f"{chat.id}-2")
         finally:
             never.set()
-        job.result(5)
+        job.result(30)
     assert engine.chat("hello") == answered
     assert (SEND_CALLBACK, chat.id, 0.0) in engine.jobs.jobs
 
@@ -287,9 +287,10 @@ def test_each_message_of_a_burst_of_callbacks_is_answered_once_and_has_an_event(
 
 def test_a_burst_of_callbacks_with_one_job_thread_is_one_answer(stores: Stores) -> None:
     """The jobs of the others are behind the first one in the queue, and it does not wait for them."""
-    engine = Engine(stores, ScriptedModel([echo]), debounce_seconds=1.0)
-    for text in ("one", "two", "three"):
+    engine = Engine(stores, ScriptedModel([echo]), debounce_seconds=30.0)
+    for text in ("one", "two"):
         accept(engine, text)
+    accept(engine, "three", assistant=replace(engine.assistant, debounce_seconds=0.1))  # soon the burst is over
     engine.work(threads=1)
     assert [request.question for request in engine.model.requests] == ["one\ntwo\nthree"]
 
@@ -307,7 +308,7 @@ def test_a_job_does_not_wait_for_the_turn_of_its_chat(stores: Stores) -> None:
         ((job, argument, delay),) = engine.jobs.jobs
         assert (job, argument, delay > 0) == (ANSWER_CHAT, chat.id, True)
         release.set()
-        first.result(5)
+        first.result(30)
     engine.work()
     assert [one.response for one in engine.chats()] == ["one", "two"]
 
@@ -338,7 +339,7 @@ def test_a_chat_has_one_job_however_long_it_waits(stores: Stores) -> None:
             engine.service.resume(chat.id)
         assert engine.asked() == [chat.id]
         release.set()
-        first.result(5)
+        first.result(30)
 
 
 def test_a_queue_that_is_away_loses_nothing(stores: Stores) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -121,13 +122,15 @@ def test_callers_that_waited_for_a_failure_are_told_and_call_nobody(stores: Stor
 
 def test_an_attempt_that_lives_keeps_its_lease(stores: Stores) -> None:
     release = threading.Event()
-    slow = Engine(stores, ScriptedModel([["slow", release]]), lease_seconds=0.6)
+    slow = Engine(stores, ScriptedModel([["slow", release]]), lease_seconds=3.0)
     other = slow.twin(ScriptedModel([]))
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(slow.say, "hello", message_id="m")]
         wait_until(lambda: slow.model.calls == 1)
+        first_end = slow.chat("hello").lease_until
+        assert first_end is not None
         waiting.append(pool.submit(other.say, "hello", message_id="m"))
-        time.sleep(1.5)
+        wait_until(lambda: now() > first_end + timedelta(seconds=0.5))
         release.set()
         assert {one.result().chat.response for one in waiting} == {"slow"}
     slow.leases.close()
@@ -155,8 +158,8 @@ def test_when_a_caller_leaves_one_of_those_that_wait_makes_the_answer(stores: St
         time.sleep(0.2)
         deadline.cancel()
         with pytest.raises(CallCancelled):
-            leaving.result(5)
-        ends = [one.result(5) for one in waiting]
+            leaving.result(30)
+        ends = [one.result(30) for one in waiting]
     assert {end.chat.response for end in ends} == {"whole"}
     assert [end.replayed for end in ends].count(False) == 1
     assert engine.model.calls == 2
@@ -174,12 +177,12 @@ def test_a_delivery_that_comes_later_is_shown_the_whole_answer_as_a_replay(store
         wait_until(lambda: engine.model.calls == 1)
         second = pool.submit(stream, engine.twin())
         writing.set()
-        first.result(5)
+        first.result(30)
         chat = engine.chats()[0]
-        stored, *made = first.result(5)
+        stored, *made = first.result(30)
         assert isinstance(stored, Stored) and stored.chat.id == chat.id
         assert made == [TextDelta("one"), TextDelta(" answer"), Written(), Done(chat)]
-        assert second.result(5) == [Replaying(), Stored(chat), TextDelta("one answer"), Done(chat, replayed=True)]
+        assert second.result(30) == [Replaying(), Stored(chat), TextDelta("one answer"), Done(chat, replayed=True)]
 
 
 def test_a_delivery_that_waits_no_longer_leaves_the_attempt_alone(stores: Stores) -> None:
@@ -191,7 +194,7 @@ def test_a_delivery_that_waits_no_longer_leaves_the_attempt_alone(stores: Stores
         with pytest.raises(DeadlineExceeded):
             engine.say("hello", Deadline(0.2), message_id="m")
         writing.set()
-        assert first.result(5).chat.response == "answer"
+        assert first.result(30).chat.response == "answer"
 
 
 def test_a_cancelled_deadline_stops_a_silent_model(stores: Stores) -> None:
@@ -203,7 +206,7 @@ def test_a_cancelled_deadline_stops_a_silent_model(stores: Stores) -> None:
         wait_until(lambda: engine.model.calls == 1)
         deadline.cancel()
         with pytest.raises(CallCancelled):
-            waiting.result(2)
+            waiting.result(30)
     assert engine.chats()[0].status is ChatStatus.FAILED
 
 

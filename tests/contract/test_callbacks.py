@@ -109,8 +109,8 @@ def test_an_overtaken_answer_is_posted_without_its_words(
 
 
 def test_the_messages_of_a_burst_are_posted_each(office_of: Callable[..., PostOffice], receiver: Receiver) -> None:
-    office = office_of(ScriptedModel([["Olá."]]), debounce_seconds=0.3)
-    chats = [office.accept("Oi"), office.accept("tudo bem?")]
+    office = office_of(ScriptedModel([["Olá."]]), debounce_seconds=30.0)
+    chats = [office.accept("Oi"), office.accept("tudo bem?", assistant=office.engine.hurried())]
     time.sleep(0.4)  # the burst closes
     office.engine.service.resume(chats[1].id)
     assert office.work() == []

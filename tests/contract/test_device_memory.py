@@ -101,7 +101,7 @@ def test_a_late_message_of_the_old_conversation_is_not_remembered_by_the_new_one
         late = pool.submit(devices.say, "old_d1", "old 2")
         wait_until(lambda: devices.engine.is_stored("old 2"))
         release.set()
-        assert [one.result(10).chat.response for one in (first, late)] == ["re new 1", "re old 2"]
+        assert [one.result(30).chat.response for one in (first, late)] == ["re new 1", "re old 2"]
     devices.say("new_d1", "new 2")
     devices.say("new_d1", "new 3")
     assert devices.told("old 2") == []
@@ -110,13 +110,14 @@ def test_a_late_message_of_the_old_conversation_is_not_remembered_by_the_new_one
 
 
 def test_a_burst_ends_with_its_conversation(stores: Stores) -> None:
-    devices = Devices(stores, ScriptedModel([echo] * 3), debounce_seconds=1.5)
+    devices = Devices(stores, ScriptedModel([echo] * 3), debounce_seconds=30.0)
     with ThreadPoolExecutor(3) as pool:
         waiting = []
         for session, text in (("c1_d1", "one"), ("c1_d1", "two"), ("c2_d1", "three")):
             waiting.append(pool.submit(devices.say, session, text))
             wait_until(partial(devices.engine.is_stored, text))
-        first, second, third = (one.result(10).chat for one in waiting)
+            devices.engine.assistant = replace(devices.engine.assistant, debounce_seconds=1.5)
+        first, second, third = (one.result(30).chat for one in waiting)
     assert (first.status, first.merged_into, second.response) == (ChatStatus.MERGED, second.id, "re one\ntwo")
     assert (third.response, devices.told("three")) == ("re three", [])
 

@@ -73,7 +73,7 @@ def user(directory: Path) -> Iterator[User]:
             started.end(kill=True)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Wait until something is so, and fail when it does not become so."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -91,7 +91,7 @@ def test_several_are_asked_at_a_time_and_no_more(evaluator: Evaluator) -> None:
         with lock:
             running += 1
             most = max(most, running)
-        together.wait(10)
+        together.wait(30)
         with lock:
             running -= 1
         return [request.question]
@@ -153,18 +153,27 @@ def test_a_process_that_dies_is_gone_on_from_without_a_second_answer(
 ) -> None:
     """It dies once behind the answer and before its result, and once behind the result and before the erasure."""
 
+    dead = threading.Event()
+
     def die() -> None:
+        dead.set()
         raise Crash
+
+    def live() -> None:  # nor does a dead process begin with the next question
+        if dead.is_set():
+            raise Crash
 
     first = evaluator(*[echo] * 3)
     run = first.begin(questions("a", "b", "c"))
-    dying = twin(first, registry, lease_seconds=0.4, runs=Meddled(first.stores.runs, before={"finish": die}))
+    runs = Meddled(first.stores.runs, before={"finish": die, "get": live})
+    dying = twin(first, registry, lease_seconds=0.4, runs=runs)
     dying.leases.close()
     with pytest.raises(Crash):
         dying.runs.work_here(run.id, lambda *_: None)
     assert first.left() == 2, "the answer is there, and not scored"
     _let_go(first, run.id)
-    after = twin(first, registry, runs=Meddled(first.stores.runs, after={"finish": die}))
+    dead.clear()
+    after = twin(first, registry, runs=Meddled(first.stores.runs, before={"get": live}, after={"finish": die}))
     after.leases.close()
     with pytest.raises(Crash):
         after.runs.work_here(run.id, lambda *_: None)
@@ -196,7 +205,7 @@ def test_one_process_at_a_time_works_on_a_run(evaluator: Evaluator, registry: Re
     wait_until(lambda: one.engine.model.calls == 1)
     assert not other.runs.work_here(run.id, lambda *_: None)
     go_on.set()
-    worker.join(10)
+    worker.join(30)
     assert one.ended(run)[0].status is RunStatus.DONE
     assert not other.runs.work_here(run.id, lambda *_: None), "it has ended"
 
@@ -209,7 +218,7 @@ def test_a_run_is_cancelled_while_it_waits_for_answers(evaluator: Evaluator) -> 
     wait_until(lambda: one.engine.model.calls == 2)
     cancelled = one.runs.cancel(OPERATOR, run.id)
     assert cancelled.status is RunStatus.CANCELLED and cancelled.summary is not None and cancelled.summary.done == 1
-    worker.join(10)
+    worker.join(30)
     assert not worker.is_alive()
     run, results = one.ended(run)
     assert run.status is RunStatus.CANCELLED
@@ -232,7 +241,7 @@ def test_a_process_that_ends_lets_go_of_its_run_at_once(evaluator: Evaluator, re
     worker.start()
     wait_until(lambda: one.engine.model.calls == 1)
     one.runner.close()
-    worker.join(10)
+    worker.join(30)
     assert failed[0].code == "server_draining"
     twin(one, registry).runs.work(run.id)
     assert one.ended(run)[0].status is RunStatus.DONE

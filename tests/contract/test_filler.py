@@ -148,7 +148,7 @@ def test_the_answer_silences_it_at_once(stores: Stores) -> None:
                 yield f"{number} "
                 if number == 3:
                     release.set()
-                    assert beginning.wait(5)  # beside the model that is about to answer
+                    assert beginning.wait(30)  # beside the model that is about to answer
                 if number == 6:
                     writing.set()
                 time.sleep(0.001)
@@ -158,13 +158,13 @@ def test_the_answer_silences_it_at_once(stores: Stores) -> None:
 
     def answer(request: ModelRequest, deadline: Deadline) -> Iterable[Item]:
         beginning.set()
-        assert writing.wait(5)
+        assert writing.wait(30)
         yield "In "
         time.sleep(0.1)
         yield "transit."
 
     events = told(engine := engine_of(stores, model_of(chatty, answer), slow_desk(release)))
-    assert silenced.wait(1)
+    assert silenced.wait(30)
     kinds = [type(event) for event in events]
     assert kinds[-2:] == [TextDelta, TextDelta] and kinds.index(TextDelta) == len(kinds) - 2
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["In", " transit."]
@@ -180,7 +180,7 @@ def test_pending_filler_is_dropped_when_the_answer_begins(stores: Stores) -> Non
     def chatty(request: ModelRequest, deadline: Deadline) -> Iterable[Item]:
         yield "first "
         release.set()
-        assert talked.wait(5)
+        assert talked.wait(30)
         yield from ["too ", "late ", "to be heard"]
         yield threading.Event()
 
@@ -196,7 +196,7 @@ def test_pending_filler_is_dropped_when_the_answer_begins(stores: Stores) -> Non
     for event in events:
         heard.append(event)
         if isinstance(event, Filler) and event.text != "first ":
-            answered.wait(5)  # a slow reader
+            answered.wait(30)  # a slow reader
     assert fillers(heard) in (["first "], ["first ", "too "])
     assert [type(event) for event in heard[-3:]] == [TextDelta, Written, Done]
 
@@ -226,7 +226,7 @@ def test_filler_that_fails_is_only_missing(
         telling = pool.submit(told, engine)
         wait_until(lambda: "an answer has no filler" in caplog.text)
         release.set()
-        assert fillers(telling.result(5)) == [str(one) for one in failing if isinstance(one, str)]
+        assert fillers(telling.result(30)) == [str(one) for one in failing if isinstance(one, str)]
     assert engine.chats()[0].status is ChatStatus.ANSWERED
 
 
@@ -280,7 +280,7 @@ def test_closing_stops_filler_and_tool_and_model(stores: Stores) -> None:
     while not isinstance(next(events), Filler):
         pass
     events.close()  # type: ignore[attr-defined]
-    assert stopped[0].wait(1)
+    assert stopped[0].wait(30)
     wait_until(lambda: host.cancelled == ["order_status"])
 
     never.set()
@@ -291,27 +291,29 @@ def test_closing_stops_filler_and_tool_and_model(stores: Stores) -> None:
         wait_until(lambda: beside.model.calls == 3)
         deadline.cancel()
         with pytest.raises(CallCancelled):
-            saying.result(1)
-    assert stopped[1].wait(1)
+            saying.result(30)
+    assert stopped[1].wait(30)
 
 
-def test_twenty_turns_at_once_take_hardly_longer_than_one(stores: Stores) -> None:
-    def took(turns: int) -> float:
-        began = time.monotonic()
-        with ThreadPoolExecutor(turns) as pool:
-            for events in pool.map(turn, range(turns)):
-                assert fillers(events) == ["One moment. "] and events[-1] == TextDelta("In transit.")
-        return time.monotonic() - began
+def test_twenty_turns_with_filler_go_on_beside_each_other(stores: Stores) -> None:
+    """Nobody gets any further before all the tools run, and something has been said beside each of them."""
+    together = threading.Barrier(40)
 
     def turn(number: int) -> list[AnswerEvent]:
         inbound = engine.inbound("Where?", audience=Audience.EVENTS, channel=Channel(str(number), "whatsapp"))
         return [one for one in engine.service.answer(inbound) if isinstance(one, TextDelta | Filler)]
 
+    def chatty(request: ModelRequest, deadline: Deadline) -> Iterable[Item]:
+        yield "One moment. "
+        together.wait(60)
+
     def slow(arguments: Any, deadline: Deadline) -> str:
+        together.wait(60)
         deadline.sleep(1.0)
         return "in transit"
 
     host = ToolServers().offer(spec("order_status"), slow)
-    engine = engine_of(stores, model_of(["One moment. "], ["In transit."], turns=21), host)
-    one = took(1)
-    assert took(20) < one + 3.0  # one after the other it would be 20 s
+    engine = engine_of(stores, model_of(chatty, ["In transit."], turns=20), host)
+    with ThreadPoolExecutor(20) as pool:
+        for events in pool.map(turn, range(20)):
+            assert fillers(events) == ["One moment. "] and events[-1] == TextDelta("In transit.")

@@ -235,7 +235,7 @@ def test_of_several_uploads_of_a_text_one_stays(world: World) -> None:
     world.use("offline")
     document = world.add("Only text.")
     world.use("openai")
-    both = Barrier(2, timeout=10)
+    both = Barrier(2, timeout=30)
 
     def meet(moment: Moment, asked: Asked) -> Fault | None:
         if asked.operation == "files.create" and moment is Moment.BEFORE:
@@ -434,4 +434,4 @@ def test_an_incomplete_view_asks_for_a_synchronization_once_a_minute(world: Worl
 
 
 def _deadline() -> Deadline:
-    return Deadline(10)
+    return Deadline(30)

@@ -440,7 +440,7 @@ def test_a_slow_endpoint_does_not_hold_up_an_answer(semantics: Semantics) -> Non
     semantics.embedder.before = stall
     assert semantics.texts("car") == ["The car."]
     assert semantics.texts("a car") == ["The car."]
-    assert asked == [0.5]
+    assert asked == [2.0]
 
 
 def test_a_vector_index_that_cannot_be_used_leaves_the_words(semantics: Semantics) -> None:

@@ -371,7 +371,7 @@ def test_closing_waits_for_what_runs_and_leaves_the_rest_to_others(opened: Opene
         closing.enqueue("note", str(number))
     thread = threading.Thread(target=closing.close)
     thread.start()
-    time.sleep(0.3)
+    time.sleep(1.0)
     first.go.set()
     wait_for(lambda: first.finished == ["a"])
     time.sleep(0.5)
@@ -763,6 +763,7 @@ def test_workers_that_start_before_redis_work_once_it_is_there(
     done = Journal()
     with contextlib.closing(RedisJobs(url)) as queue:
         queue.start({"note": done}, 2, forget)
+        wait_for(lambda: len(warnings(caplog)) > 0)
         time.sleep(2)
         (warning,) = warnings(caplog)
         assert warning.exc_info is None

@@ -149,7 +149,7 @@ def test_messages_that_wait_for_their_turn_belong_to_before(stores: Stores) -> N
         waiting.append(pool.submit(engine.say, "three", channel=ANA))
         wait_until(lambda: engine.is_stored("three"))
         release.set()
-        assert [one.result(10).chat.response for one in waiting] == ["re one", "re two", "re three"]
+        assert [one.result(30).chat.response for one in waiting] == ["re one", "re two", "re three"]
     engine.say("four", channel=ANA)
     assert [told(engine, text) for text in ("one", "two", "three", "four")] == [["zero"], [], [], ["three"]]
 

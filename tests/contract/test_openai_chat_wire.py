@@ -114,7 +114,7 @@ def test_text_comes_as_soon_as_it_is_sent() -> None:
         events = model.stream(_REQUEST, Deadline(5))
         started = time.monotonic()
         assert next(events) == TextDelta("first")
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 3.0
         events.close()
 
 
@@ -129,7 +129,7 @@ def test_a_server_that_does_not_end_after_done_costs_little() -> None:
     with _peer([STREAM, piece(_WHOLE + DONE), Action.HANG], stream(_WHOLE, DONE)) as (_, model):
         started = time.monotonic()
         assert _text(model) == _TEXT
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 3.0
         assert _text(model) == _TEXT
 
 
@@ -198,9 +198,9 @@ def test_no_stall_outlives_the_deadline(reply: Reply) -> None:
     with _peer(reply) as (server, model):
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            _text(model, seconds=0.4)
-        assert time.monotonic() - started < 1.0
-        assert server.gone.wait(1.0), "the connection is given up"
+            _text(model, seconds=1.5)
+        assert time.monotonic() - started < 3.0
+        assert server.gone.wait(10), "the connection is given up"
 
 
 @pytest.mark.parametrize(("after", "waits"), [("0.3", 0.3), ("nonsense", 0.4), ("-1", 0.4)])
@@ -208,7 +208,7 @@ def test_retry_after_is_honoured(after: str, waits: float) -> None:
     with _peer(document(429, {}, Retry_After=after), stream(_WHOLE, DONE)) as (_, model):
         started = time.monotonic()
         assert _text(model) == _TEXT
-        assert waits <= time.monotonic() - started < 2.0
+        assert waits <= time.monotonic() - started < 8.0
 
 
 def test_an_idle_connection_that_the_server_closed_is_no_failure() -> None:
@@ -237,8 +237,8 @@ def test_a_cancel_wakes_a_blocked_read(reply: Reply, reused: bool) -> None:
         timer.start()
         with pytest.raises(CallCancelled):
             list(model.stream(_REQUEST, deadline))
-        assert time.monotonic() - started < 0.7
-        assert server.gone.wait(1.0), "the server learns of it"
+        assert time.monotonic() - started < 5.0
+        assert server.gone.wait(10), "the server learns of it"
         timer.join()
 
 
@@ -311,7 +311,7 @@ def test_a_cancel_wakes_a_blocked_read_under_tls(tmp_path: Path, directly: bool)
             timer.start()
             with pytest.raises(CallCancelled):
                 list(model.stream(_REQUEST, deadline))
-            assert time.monotonic() - started < 1.0
+            assert time.monotonic() - started < 3.0
             timer.join()
 
 
@@ -321,13 +321,13 @@ def test_closing_or_dropping_the_stream_closes_the_connection() -> None:
         events = model.stream(_REQUEST, Deadline(10))
         next(events)
         events.close()
-        assert server.gone.wait(1.0)
+        assert server.gone.wait(10)
         server.gone.clear()
         dropped = model.stream(_REQUEST, Deadline(10))
         next(dropped)
         del dropped
         gc.collect()
-        assert server.gone.wait(1.0)
+        assert server.gone.wait(10)
 
 
 def test_a_limit_is_sent_as_the_server_wants_it_and_remembered() -> None:

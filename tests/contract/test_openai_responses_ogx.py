@@ -180,12 +180,12 @@ def test_messages_of_a_burst_are_part_of_it(hosted: Hosted) -> None:
     hosted.engine.say("one")
     thread = hosted.check()
     at_once = hosted.engine.assistant
-    hosted.engine.assistant = dataclasses.replace(at_once, debounce_seconds=0.5)
+    hosted.engine.assistant = dataclasses.replace(at_once, debounce_seconds=30.0)
     with ThreadPoolExecutor(2) as pool:
         early = pool.submit(hosted.engine.say, "two")
         wait_until(lambda: hosted.engine.is_stored("two"))
-        hosted.engine.say("three")
-        assert early.result(10).chat.merged_into == hosted.engine.chat("three").id
+        hosted.engine.say("three", assistant=hosted.engine.hurried())
+        assert early.result(30).chat.merged_into == hosted.engine.chat("three").id
     hosted.engine.assistant = at_once
     hosted.engine.say("four")
     assert hosted.thread().id == thread.id

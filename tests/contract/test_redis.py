@@ -98,10 +98,10 @@ def test_an_ended_or_unknown_session_is_not_active(database: RedisDatabase) -> N
 def test_a_session_lasts_as_long_as_told_and_a_rotation_prolongs_it(database: RedisDatabase) -> None:
     sessions: SessionRepository = RedisSessionRepository(database)
     short, prolonged = new_id(), new_id()
-    sessions.start(short, "r1", 1)
-    sessions.start(prolonged, "r1", 1)
+    sessions.start(short, "r1", 2)
+    sessions.start(prolonged, "r1", 2)
     assert sessions.rotate(prolonged, "r1", "r2", 60)
-    time.sleep(1.1)
+    time.sleep(2.1)
     assert not sessions.is_active(short)
     assert not sessions.rotate(short, "r1", "r2", 60)
     assert sessions.is_active(prolonged)
@@ -142,15 +142,15 @@ def test_waiting_for_a_lock_ends_when_it_is_released_or_the_wait_is_over(databas
     def holder() -> None:
         with locks.hold(name, 30, 0):
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     thread = threading.Thread(target=holder)
     thread.start()
-    assert entered.wait(5)
+    assert entered.wait(30)
     began = time.monotonic()
     with locks.hold(name, 30, 0.3) as held:
         assert not held
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.2 <= time.monotonic() - began < 20
     leave.set()
     with locks.hold(name, 30, 5) as held:
         assert held
@@ -208,11 +208,11 @@ def test_a_limit_lets_so_many_through_and_then_says_how_long_to_wait(database: R
 def test_after_the_wait_there_is_room_again(database: RedisDatabase) -> None:
     limiter: RateLimiter = RedisRateLimiter(database)
     key = new_id()
-    waits = [limiter.hit("x", key, 2, 1) for _ in range(3)]
+    waits = [limiter.hit("x", key, 2, 3) for _ in range(3)]
     assert waits[:2] == [None, None]
     assert waits[2] is not None
     time.sleep(waits[2])
-    assert limiter.hit("x", key, 2, 1) is None
+    assert limiter.hit("x", key, 2, 3) is None
 
 
 def test_the_wait_is_right_within_and_across_windows(database: RedisDatabase) -> None:
@@ -271,12 +271,12 @@ def test_listeners_hear_what_is_published_from_then_on(database: RedisDatabase, 
         bus.publish(topic, {"n": 1, "text": "olá 中"})
         bus.publish(topic, {"n": 2})
         for subscription in (one, two):
-            assert subscription.next(2) == {"n": 1, "text": "olá 中"}
-            assert subscription.next(2) == {"n": 2}
+            assert subscription.next(10) == {"n": 1, "text": "olá 中"}
+            assert subscription.next(10) == {"n": 2}
         assert elsewhere.next(0) is None
         began = time.monotonic()
         assert one.next(0.2) is None
-        assert 0.15 <= time.monotonic() - began < 1
+        assert 0.15 <= time.monotonic() - began < 10
 
 
 def test_next_waits_for_the_event(bus: EventBus) -> None:
@@ -294,7 +294,7 @@ def test_a_subscription_outlives_a_broken_connection(database: RedisDatabase, bu
         assert database.client.client_kill_filter(_type="pubsub") >= 1
         assert subscription.next(0.3) is None
         bus.publish(topic, {"n": 1})
-        assert subscription.next(2) == {"n": 1}
+        assert subscription.next(10) == {"n": 1}
 
 
 def test_what_was_published_before_the_end_is_heard_in_order(database: RedisDatabase) -> None:
@@ -304,7 +304,7 @@ def test_what_was_published_before_the_end_is_heard_in_order(database: RedisData
         for number in range(1000):
             bus.publish(topic, {"n": number})
         bus.close()
-        assert [subscription.next(2) for _ in range(1000)] == [{"n": number} for number in range(1000)]
+        assert [subscription.next(10) for _ in range(1000)] == [{"n": number} for number in range(1000)]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -324,7 +324,7 @@ def test_a_thread_that_the_driver_has_broken_is_begun_anew(
         bus.publish(topic, {"n": 1})
         wait_until(lambda: not set(threading.enumerate()) - others)
         bus.publish(topic, {"n": 2})
-        assert subscription.next(2) == {"n": 2}
+        assert subscription.next(10) == {"n": 2}
 
 
 def test_an_event_that_is_no_json_is_logged(bus: EventBus, caplog: pytest.LogCaptureFixture) -> None:
@@ -376,7 +376,7 @@ def test_without_a_server_no_lock_is_held_and_no_news_are_told(
             bus.publish("topic", {})
             with RedisLocks(nowhere).hold("name", 10, 0) as held:
                 assert not held
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert caplog.text.count("does not answer") == 1
 
 

@@ -174,7 +174,7 @@ def test_cancelling_stops_the_router(stores: Stores, caplog: pytest.LogCaptureFi
         wait_until(lambda: engine.model.calls == 1)
         deadline.cancel()
         with pytest.raises(CallCancelled):
-            saying.result(1)
+            saying.result(30)
     assert stopped.is_set() and engine.chats()[0].status is ChatStatus.FAILED
     assert "a router failed" not in caplog.text
 

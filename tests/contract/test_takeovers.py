@@ -95,9 +95,9 @@ def test_a_slow_owner_that_comes_back_late_overwrites_nothing(stores: Stores, re
         slow.wake.set()
         if last is BROKEN:
             with pytest.raises(ProviderFailed):
-                slow.ends.result(5)
+                slow.ends.result(30)
         else:
-            assert slow.ends.result(5) == Done(taken, replayed=True)
+            assert slow.ends.result(30) == Done(taken, replayed=True)
         assert quick.chat("hello") == taken
 
 
@@ -109,7 +109,7 @@ def test_a_slow_owner_that_would_suppress_overwrites_nothing(stores: Stores, res
         quick.switch(False)
         taken = quick.chat("hello")
         slow.wake.set()
-        assert slow.ends.result(5).chat.response == "re hello"
+        assert slow.ends.result(30).chat.response == "re hello"
         assert quick.chat("hello") == taken and taken.status is ChatStatus.ANSWERED
 
 
@@ -123,7 +123,7 @@ def test_a_slow_owner_comes_back_while_another_attempt_runs_and_waits_for_it(sto
         time.sleep(0.2)
         assert quick.chat("hello").status is ChatStatus.RECEIVED
         go_on.set()
-        assert taking.result(5).chat == slow.ends.result(5).chat
+        assert taking.result(30).chat == slow.ends.result(30).chat
     assert quick.chat("hello").response == "quick"
 
 
@@ -134,7 +134,7 @@ def test_a_slow_owner_is_told_of_the_failure_of_whoever_took_over(stores: Stores
             quick.say("hello", message_id="m")
         slow.wake.set()
         with pytest.raises(ProviderFailed):
-            slow.ends.result(5)
+            slow.ends.result(30)
         assert quick.chat("hello").status is ChatStatus.FAILED
 
 
@@ -145,7 +145,7 @@ def test_a_slow_owner_that_nobody_has_followed_makes_the_answer_itself(stores: S
         slow.engine.twin().service.sweep()
         assert slow.engine.chat("hello").lease_owner is None
         slow.wake.set()
-        assert slow.ends.result(5).chat.status is ChatStatus.ANSWERED
+        assert slow.ends.result(30).chat.status is ChatStatus.ANSWERED
 
 
 def test_a_slow_owner_whose_message_was_erased_is_told(stores: Stores) -> None:
@@ -153,7 +153,7 @@ def test_a_slow_owner_whose_message_was_erased_is_told(stores: Stores) -> None:
         stores.chats.delete_of_conversation(slow.engine.chat("hello").conversation_id)
         slow.wake.set()
         with pytest.raises(Conflict) as told:
-            slow.ends.result(5)
+            slow.ends.result(30)
         assert told.value.code == "conversation_erased"
         assert slow.engine.chats() == []
 
@@ -170,8 +170,8 @@ def test_an_attempt_that_was_lost_while_it_waited_calls_no_model(stores: Stores)
         again = pool.submit(engine.say, "second", message_id="m")
         wait_until(lambda: engine.chat("second").attempts == 2)
         go_on.set()
-        assert first.result(5).chat.response == "one"
-        assert again.result(5).chat == second.result(5).chat
+        assert first.result(30).chat.response == "one"
+        assert again.result(30).chat == second.result(30).chat
     assert engine.chat("second").response == "re second"
 
 
@@ -271,7 +271,7 @@ def test_a_stopping_server_hands_its_jobs_back(stores: Stores) -> None:
         wait_until(lambda: stopping.model.calls == 1)
         assert stopping.chat("hello").is_worked_on(now())
         stopping.service.close(within=0.1)
-        job.result(5)  # the model is cut off: its event is never set
+        job.result(30)  # the model is cut off: its event is never set
     left = stopping.chat("hello")
     assert (left.status, left.lease_owner, left.failures, left.error) == (ChatStatus.RECEIVED, None, 0, None)
     other = stopping.twin(ScriptedModel([echo]))
@@ -299,8 +299,8 @@ def test_a_stopping_server_lets_its_jobs_end(stores: Stores) -> None:
         wait_until(lambda: stopping.model.calls == 1)
         closing = pool.submit(stopping.service.close)
         nearly.set()
-        job.result(5)
-        closing.result(5)
+        job.result(30)
+        closing.result(30)
     assert stopping.chat("hello").response == "half and half"
 
 
@@ -321,7 +321,7 @@ def test_a_lease_that_is_renewed_while_a_job_is_handed_back_is_handed_back_all_t
         job = pool.submit(server.service.resume, chat.id)
         wait_until(lambda: stopping.model.calls == 1)
         server.service.close(within=0)
-        job.result(5)
+        job.result(30)
     assert stopping.chat("hello").lease_owner is None
 
 
@@ -333,9 +333,9 @@ def test_of_many_that_take_over_at_once_one_does(stores: Stores) -> None:
         jobs = [pool.submit(server.service.resume, chat.id) for server in servers * 3]
         says = [pool.submit(server.say, f"later {number}") for number, server in enumerate(servers)]
         for job in jobs:
-            job.result(5)
+            job.result(30)
         for said in says:
-            said.result(5)
+            said.result(30)
     questions = [request.question for request in engine.model.requests]
     assert questions.count("hello") == 1 and len(questions) == 4
     assert engine.chat("hello").attempts == 2

@@ -96,7 +96,7 @@ def test_what_was_cut_off_goes_on_where_it_was() -> None:
 
         openai.rule = rule
         with pytest.raises(DeadlineExceeded):
-            eraser.delete(conversation, Deadline(0.5))
+            eraser.delete(conversation, Deadline(3))
         assert len(openai.account.items) == 3
         openai.rule = lambda moment, asked: None
         eraser.delete(conversation, Deadline(30))

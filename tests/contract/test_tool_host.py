@@ -29,7 +29,7 @@ from tests.emulators.mcp_servers import (
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
-SOON = 20.0
+SOON = 60.0
 
 DESK = {
     "get_customer_info": ["customer_id"],
@@ -48,7 +48,7 @@ from models.tools import ToolServer, Transport
 from services.providers.mcp_tools import McpToolHost
 
 server = ToolServer("victim", Transport.STDIO, command=sys.argv[1], args=tuple(sys.argv[2:]), trusted=True)
-McpToolHost().call(server, "say", {"text": "x", "times": 1}, 5, Deadline(20))
+McpToolHost().call(server, "say", {"text": "x", "times": 1}, 20, Deadline(60))
 time.sleep(60)
 """
 
@@ -60,7 +60,7 @@ Record = Callable[[str], None]
 def host() -> Iterator[McpToolHost]:
     """Give a host; afterwards nothing of it may be left."""
     before, children = set(threading.enumerate()), descendants_now()
-    opened = McpToolHost()
+    opened = McpToolHost(times=SessionTimes(opening=SOON))
     yield opened
     opened.close()
     assert [thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()] == []
@@ -115,7 +115,7 @@ class TestServersOfOthers:
         with everything(transport) as running:
             tools = {tool.name: tool for tool in host.tools(running.server, Deadline(SOON))}
             assert tools["get-sum"].parameters["required"] == ["a", "b"]
-            summed = host.call(running.server, "get-sum", {"a": 2, "b": 40}, 5, Deadline(SOON))
+            summed = host.call(running.server, "get-sum", {"a": 2, "b": 40}, 20, Deadline(SOON))
             assert (summed.text, summed.failed) == ("The sum of 2 and 40 is 42.", False)
 
     def test_everything_listens_on_the_loopback_address_only(self) -> None:
@@ -125,17 +125,17 @@ class TestServersOfOthers:
 
     def test_what_is_wrong_comes_back_as_an_output_for_the_model(self, host: McpToolHost, transport: Transport) -> None:
         with everything(transport) as running:
-            wrong = host.call(running.server, "get-sum", {"a": "two"}, 5, Deadline(SOON))
-            unknown = host.call(running.server, "divide", {}, 5, Deadline(SOON))
+            wrong = host.call(running.server, "get-sum", {"a": "two"}, 20, Deadline(SOON))
+            unknown = host.call(running.server, "divide", {}, 20, Deadline(SOON))
         assert wrong.failed and "expected number" in wrong.text
         assert unknown.failed and "divide not found" in unknown.text
 
     def test_parts_that_are_no_text_are_named(self, host: McpToolHost) -> None:
         with everything(Transport.STREAMABLE_HTTP) as running:
-            image = host.call(running.server, "get-tiny-image", {}, 5, Deadline(SOON))
-            linked = host.call(running.server, "get-resource-links", {"count": 1}, 5, Deadline(SOON))
+            image = host.call(running.server, "get-tiny-image", {}, 20, Deadline(SOON))
+            linked = host.call(running.server, "get-resource-links", {"count": 1}, 20, Deadline(SOON))
             held = host.call(
-                running.server, "get-resource-reference", {"resourceType": "Blob", "resourceId": 1}, 5, Deadline(SOON)
+                running.server, "get-resource-reference", {"resourceType": "Blob", "resourceId": 1}, 20, Deadline(SOON)
             )
         assert "[image, image/png, 4033 bytes]" in image.text
         assert "[link to " in linked.text
@@ -169,16 +169,16 @@ class TestServersOfOthers:
                 if start is everything
                 else ("get_product_info", {"customer_id": "C001", "product_id": "P001"})
             )
-            host.call(running.server, tool, arguments, 5, Deadline(SOON))
+            host.call(running.server, tool, arguments, 20, Deadline(SOON))
             running.kill()
             if transport is not Transport.STREAMABLE_HTTP:  # which has no connection that could end
                 until(lambda: all(session.over for session in host._sessions.values()))
             if transport is not Transport.STDIO:  # whose program is started by its user
                 with pytest.raises(ProviderFailed, match="cannot be reached") as failed:
-                    host.call(running.server, tool, arguments, 5, Deadline(SOON))
+                    host.call(running.server, tool, arguments, 20, Deadline(SOON))
                 assert failed.value.code == "tool_server_failed"
                 running.start()
-            assert not host.call(running.server, tool, arguments, 5, Deadline(SOON)).failed
+            assert not host.call(running.server, tool, arguments, 20, Deadline(SOON)).failed
 
     @pytest.mark.parametrize("start", [everything, support_desk], ids=["everything", "support_desk"])
     def test_nobody_notices_a_server_that_was_started_again(
@@ -187,12 +187,12 @@ class TestServersOfOthers:
         tool = "echo" if start is everything else "get_customer_info"
         arguments = {"message": "hi", "customer_id": "C001"}
         with start(transport) as running:
-            assert not host.call(running.server, tool, arguments, 5, Deadline(SOON)).failed
+            assert not host.call(running.server, tool, arguments, 20, Deadline(SOON)).failed
             running.kill()
             if transport is not Transport.STREAMABLE_HTTP:
                 until(lambda: all(session.over for session in host._sessions.values()))
             running.start()
-            assert not host.call(running.server, tool, arguments, 5, Deadline(SOON)).failed
+            assert not host.call(running.server, tool, arguments, 20, Deadline(SOON)).failed
 
     def test_a_call_that_is_under_way_fails_clearly_when_the_server_is_killed(
         self, host: McpToolHost, transport: Transport
@@ -207,7 +207,7 @@ class TestServersOfOthers:
             lost = call.result(SOON)
             assert lost.failed and "Whether the call took effect is not known" in lost.text
             running.start()
-            assert host.call(running.server, "echo", {"message": "again"}, 5, Deadline(SOON)).text == "Echo: again"
+            assert host.call(running.server, "echo", {"message": "again"}, 20, Deadline(SOON)).text == "Echo: again"
 
     def test_the_time_of_another_project_over_each_transport(self, host: McpToolHost, transport: Transport) -> None:
         with time_server(transport) as running:
@@ -219,7 +219,7 @@ class TestServersOfOthers:
                 10,
                 Deadline(SOON),
             )
-            nowhere = host.call(running.server, "get_current_time", {"timezone": "Nowhere/No"}, 10, Deadline(SOON))
+            nowhere = host.call(running.server, "get_current_time", {"timezone": "Nowhere/No"}, 20, Deadline(SOON))
         assert names == ["get_current_time", "convert_time"]
         assert '"time_difference": "+9.0h"' in there.text and not there.failed
         assert nowhere.failed
@@ -270,7 +270,7 @@ class TestSupportDesk:
         self, desk: tuple[McpToolHost, ToolServer], tool: str, arguments: dict[str, str], text: str
     ) -> None:
         host, server = desk
-        assert host.call(server, tool, arguments, 5, Deadline(SOON)).text == text
+        assert host.call(server, tool, arguments, 20, Deadline(SOON)).text == text
 
     @pytest.mark.parametrize(
         ("tool", "arguments", "text"),
@@ -293,9 +293,9 @@ class TestSupportDesk:
         self, desk: tuple[McpToolHost, ToolServer], tool: str, arguments: dict[str, str], text: str
     ) -> None:
         host, server = desk
-        card, _, said = host.call(server, tool, {"customer_id": "C001", **arguments}, 5, Deadline(SOON)).text.partition(
-            "\n"
-        )
+        card, _, said = host.call(
+            server, tool, {"customer_id": "C001", **arguments}, 20, Deadline(SOON)
+        ).text.partition("\n")
         assert card.startswith("<section><h3>") and card.endswith("</table></section>")
         assert "<td>C001</td>" in card and "<b>" not in card
         assert said == text
@@ -319,19 +319,20 @@ class TestCancelling:
         self, host: McpToolHost, transport: Transport, tmp_path: Path, old: bool
     ) -> None:
         with recording(transport, tmp_path, old=old) as (server, wait_for, _), ThreadPoolExecutor(2) as threads:
+            assert host.tools(server, Deadline(SOON)), "the session is there"
             deadline = Deadline(SOON)
-            call = threads.submit(host.call, server, "sleep", {"name": "a"}, 15, deadline)
-            other = threads.submit(host.call, server, "sleep", {"name": "b"}, 15, Deadline(4))
+            call = threads.submit(host.call, server, "sleep", {"name": "a"}, 30, deadline)
+            other = threads.submit(host.call, server, "sleep", {"name": "b"}, 30, Deadline(8))
             wait_for("begun a")
             wait_for("begun b")
             began = time.monotonic()
             deadline.cancel()
             with pytest.raises(CallCancelled):
-                call.result(1)
-            assert time.monotonic() - began < 1
+                call.result(30)
+            assert time.monotonic() - began < 5
             wait_for("cancelled a")
             assert not other.done(), "the other call of the session goes on"
-            assert host.call(server, "say", {"text": "x", "times": 3}, 5, Deadline(SOON)).text == "xxx"
+            assert host.call(server, "say", {"text": "x", "times": 3}, 20, Deadline(SOON)).text == "xxx"
             with pytest.raises(DeadlineExceeded):
                 other.result(SOON)
             wait_for("cancelled b")
@@ -344,14 +345,14 @@ class TestCancelling:
             late = host.call(server, "sleep", {"name": "c"}, 0.5, Deadline(SOON))
             assert late.failed and late.text.startswith("The call timed out after 0.5 s.")
             wait_for("cancelled c")
-            assert not host.call(server, "say", {"text": "x", "times": 1}, 5, Deadline(SOON)).failed
+            assert not host.call(server, "say", {"text": "x", "times": 1}, 20, Deadline(SOON)).failed
 
     def test_new_tools_are_seen_when_the_server_says_so(
         self, host: McpToolHost, transport: Transport, tmp_path: Path, old: bool
     ) -> None:
         with recording(transport, tmp_path, old=old) as (server, _, _file):
             names = {tool.name for tool in host.tools(server, Deadline(SOON))}
-            host.call(server, "learn", {"name": "sing"}, 5, Deadline(SOON))
+            host.call(server, "learn", {"name": "sing"}, 20, Deadline(SOON))
             until(lambda: {tool.name for tool in host.tools(server, Deadline(SOON))} == names | {"sing"})
 
 
@@ -360,16 +361,16 @@ class TestBounds:
         self, host: McpToolHost, transport: Transport, tmp_path: Path
     ) -> None:
         with recording(transport, tmp_path) as (server, _, _file):
-            long = host.call(server, "say", {"text": "abcde", "times": 10_000}, 5, Deadline(SOON))
+            long = host.call(server, "say", {"text": "abcde", "times": 10_000}, 20, Deadline(SOON))
         assert long.text == "abcde" * 4000 + "\n[30000 more characters were cut off]"
 
     def test_an_answer_beyond_all_measure_is_not_read_and_the_next_call_works(
         self, host: McpToolHost, transport: Transport, tmp_path: Path
     ) -> None:
         with recording(transport, tmp_path) as (server, _, _file):
-            flood = host.call(server, "say", {"text": "x" * 1000, "times": 20_000}, 10, Deadline(SOON))
+            flood = host.call(server, "say", {"text": "x" * 1000, "times": 20_000}, 20, Deadline(SOON))
             assert flood.failed and len(flood.text) < 500
-            assert host.call(server, "say", {"text": "x", "times": 2}, 5, Deadline(SOON)).text == "xx"
+            assert host.call(server, "say", {"text": "x", "times": 2}, 20, Deadline(SOON)).text == "xx"
 
     def test_a_server_that_stands_still_keeps_nobody_waiting(
         self, host: McpToolHost, transport: Transport, tmp_path: Path
@@ -381,14 +382,14 @@ class TestBounds:
             assert host.call(server, "say", {"text": "x", "times": 2}, 0.5, Deadline(SOON)).failed
             with pytest.raises(DeadlineExceeded):
                 host.call(server, "say", {"text": "x", "times": 2}, 30, Deadline(0.5))
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 12
 
     def test_a_session_that_left_many_calls_unanswered_is_replaced(self, host: McpToolHost, tmp_path: Path) -> None:
         with recording(Transport.STDIO, tmp_path) as (server, _, file), ThreadPoolExecutor(20) as threads:
             list(threads.map(lambda n: host.call(server, "sleep", {"name": str(n)}, 0.3, Deadline(SOON)), range(20)))
 
             def started_again() -> bool:
-                assert host.call(server, "say", {"text": "x", "times": 2}, 5, Deadline(SOON)).text == "xx"
+                assert host.call(server, "say", {"text": "x", "times": 2}, 20, Deadline(SOON)).text == "xx"
                 return len([line for line in lines(file) if line.startswith("started")]) == 2
 
             until(started_again)
@@ -401,9 +402,9 @@ class TestBounds:
             for name in "abc":
                 (tmp_path / name).mkdir()
                 servers.append(running.enter_context(recording(Transport.STDIO, tmp_path / name))[0])
-                small.call(servers[-1], "say", {"text": name, "times": 1}, 5, Deadline(SOON))
+                small.call(servers[-1], "say", {"text": name, "times": 1}, 20, Deadline(SOON))
             assert set(small._sessions) == set(servers[1:])
-            assert small.call(servers[0], "say", {"text": "a", "times": 1}, 5, Deadline(SOON)).text == "a"
+            assert small.call(servers[0], "say", {"text": "a", "times": 1}, 20, Deadline(SOON)).text == "a"
 
     def test_strangers_servers_that_hang_leave_room_for_the_operators_own(self, tmp_path: Path) -> None:
         host = McpToolHost(most=4)
@@ -419,15 +420,15 @@ class TestBounds:
                 threads.submit(host.call, server, "sleep", {"name": "a"}, 30, Deadline(SOON))
                 wait_for("begun a")
             with pytest.raises(ProviderFailed):
-                host.call(servers[2][0], "say", {"text": "x", "times": 1}, 5, Deadline(SOON))
-            assert host.call(servers[3][0], "say", {"text": "x", "times": 1}, 5, Deadline(SOON)).text == "x"
+                host.call(servers[2][0], "say", {"text": "x", "times": 1}, 20, Deadline(SOON))
+            assert host.call(servers[3][0], "say", {"text": "x", "times": 1}, 20, Deadline(SOON)).text == "x"
 
 
 class TestTimes:
     def test_a_session_that_nobody_uses_ends_and_the_next_call_has_a_new_one(self, tmp_path: Path) -> None:
         host = McpToolHost(times=SessionTimes(idle=3))
         with recording(Transport.STDIO, tmp_path) as (server, wait_for, file), contextlib.closing(host):
-            host.call(server, "say", {"text": "x", "times": 1}, 5, Deadline(SOON))
+            host.call(server, "say", {"text": "x", "times": 1}, 20, Deadline(SOON))
             with ThreadPoolExecutor(1) as thread:
                 long = thread.submit(host.call, server, "sleep", {"name": "a"}, 5, Deadline(SOON))
                 wait_for("begun a")
@@ -435,7 +436,7 @@ class TestTimes:
                 long.result(SOON)
             assert program.exists(), "a session with a call under way is in use"
             until(lambda: not program.exists())
-            host.call(server, "say", {"text": "x", "times": 1}, 5, Deadline(SOON))
+            host.call(server, "say", {"text": "x", "times": 1}, 20, Deadline(SOON))
             assert len([line for line in lines(file) if line.startswith("started")]) == 2
 
     def test_what_a_server_offers_is_asked_again_after_a_while(self, tmp_path: Path) -> None:
@@ -456,7 +457,7 @@ class TestPrograms:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
         with recorder(Transport.STDIO, tmp_path / "record") as running:
             server = ToolServer(**{**vars(running.server), "env": (("DESK_TOKEN", "for the desk"),)})
-            seen = host.call(server, "environment", {}, 5, Deadline(SOON)).text
+            seen = host.call(server, "environment", {}, 20, Deadline(SOON)).text
         names = {line.partition("=")[0] for line in seen.splitlines()}
         assert "DESK_TOKEN=for the desk" in seen
         assert names <= {"DESK_TOKEN", "HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LC_CTYPE", "PWD"}
@@ -465,9 +466,9 @@ class TestPrograms:
         self, host: McpToolHost, tmp_path: Path
     ) -> None:
         with recording(Transport.STDIO, tmp_path) as (server, _, file):
-            dead = host.call(server, "die", {}, 5, Deadline(SOON))
+            dead = host.call(server, "die", {}, 20, Deadline(SOON))
             assert dead.failed and "Whether the call took effect is not known" in dead.text
-            assert host.call(server, "say", {"text": "x", "times": 2}, 5, Deadline(SOON)).text == "xx"
+            assert host.call(server, "say", {"text": "x", "times": 2}, 20, Deadline(SOON)).text == "xx"
             assert lines(file).count("dying") == 1, "the call was not made again"
 
     def test_a_program_ends_when_we_are_killed(self, tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ class TestWhatServersMayDo:
             began = time.monotonic()
             with pytest.raises(ProviderFailed, match="caller went away"):
                 host.tools(foreign(server.url, transport), deadline)
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 10
 
 
 def test_headers_are_sent_and_nothing_of_a_call_is_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:

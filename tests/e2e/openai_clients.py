@@ -13,6 +13,9 @@ from bench.running import RunningServer, running_server
 from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.openai_wire import DONE, Reply, chunk, event, stream
 
+SOON = 10.0
+"""Seconds within which the upstream sees that nobody waits: mostly half a second; what else ends an answer takes 20."""
+
 
 @dataclass(frozen=True)
 class Door:

@@ -137,7 +137,7 @@ def test_a_human_gets_the_message_and_the_channel_an_event(
 
 
 def test_a_burst_is_answered_once(api: Api, receiver: Receiver) -> None:
-    assistant = api.new_assistant(callback_hosts=["127.0.0.1"], debounce_seconds=1)
+    assistant = api.new_assistant(callback_hosts=["127.0.0.1"], debounce_seconds=5)
     ids = [api.say(assistant, text, callback_url=receiver.url).json()["_id"] for text in ("Olá!", "Tudo bem?")]
     events = {post.event["data"]["_id"]: post.event for post in receiver.wait_for(2)}
     assert events[ids[0]]["type"] == "chat.merged" and events[ids[0]]["data"]["merged_into"] == ids[1]

@@ -1,12 +1,12 @@
 """The channel endpoint and /chats over HTTP, answered by the offline model."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from tests.contract.engine import wait_until
 from tests.e2e.api import Api
 
 POLICY = (
@@ -181,11 +181,11 @@ def test_a_pause_ends_by_itself(user: Api, assistant: dict[str, Any]) -> None:
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     user.put(f"/chats/desativar/{chat['_id']}", json={"until": later})
     assert user.say(assistant, "Hotels?").json()["status"] == "inactive"
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    user.put(f"/chats/desativar/{chat['_id']}", json={"until": soon})
     assert user.get(f"/chats/get/{chat['_id']}").json()["active"] is False
-    time.sleep(1.1)
-    assert user.get(f"/chats/get/{chat['_id']}").json()["active"] is True
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+    assert user.put(f"/chats/desativar/{chat['_id']}", json={"until": soon}).is_success
+    wait_until(lambda: user.get(f"/chats/get/{chat['_id']}").json()["active"] is True)
+    assert datetime.now(UTC).isoformat() >= soon
     assert user.get(f"/chats/listarInativos?assistant_id={assistant['_id']}").json() == []
     assert user.say(assistant, "Hotels?").json()["status"] == "answered"
     past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()

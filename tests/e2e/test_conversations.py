@@ -94,7 +94,7 @@ def test_news_reach_their_owner_only(
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert listening.wait(10)
+    assert listening.wait(30)
     foreign = stranger.new_assistant()
     stranger.say(foreign, "not for the others")
     with Api(server.url) as api:
@@ -102,7 +102,7 @@ def test_news_reach_their_owner_only(
         chat = api.say(assistant, "Hotels?").json()
         wait_until(lambda: len(heard) == 2)  # what is gone when the news are told is not told of
         api.delete(f"/conversations/delete/{chat['conversation_id']}")
-    assert done.wait(15)
+    assert done.wait(30)
     thread.join()
     assert [kind for kind, _ in heard] == ["conversation_new", "conversation_updated", "conversation_deleted"]
     assert heard[0][1]["conversation"]["_id"] == chat["conversation_id"]

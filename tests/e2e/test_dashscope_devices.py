@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.clients.dashscope import Sdk
+from tests.contract.engine import wait_until
 from tests.e2e.dashscope_place import Place, call, served
 from tests.emulators import home_server
 from tests.emulators.openai_wire import calling
@@ -41,8 +42,10 @@ def record(folder: Path) -> Iterator[Path]:
 
 
 def assistant_of(place: Place, **fields: Any) -> dict[str, Any]:
-    """Return a new assistant that may use the home."""
-    return place.api.new_assistant(tools=[{"type": "shared", "name": "home"}], **fields)
+    """Return a new assistant that may use the home, whose program has started: an answer waits 5 s for that."""
+    assistant = place.api.new_assistant(tools=[{"type": "shared", "name": "home"}], **fields)
+    wait_until(lambda: place.api.get(f"/assistants/tools/{assistant['_id']}").json()[0]["status"] == "ok")
+    return assistant
 
 
 def offered(request: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 from bench.running import RunningServer, running_server
 from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.aimock import AimockServer, aimock
-from tests.emulators.openai_wire import DONE, STREAM, Action, Reply, chunk, event, piece, stream, wire
+from tests.emulators.openai_wire import DONE, END, STREAM, Action, Reply, chunk, event, piece, stream, wire
 
 SLOW = {
     "match": {"userMessage": "slow"},
@@ -69,17 +69,23 @@ def is_refused(server: RunningServer) -> bool:
     return False
 
 
-def test_who_is_connected_hears_that_the_server_ends(model: AimockServer, tmp_path: Path) -> None:
-    with serving(tmp_path, model.base_url) as (server, api), ThreadPoolExecutor(2) as pool:
+def test_who_is_connected_hears_that_the_server_ends(tmp_path: Path) -> None:
+    told_so = threading.Event()
+    late: Reply = [STREAM, told_so, piece(event(chunk("It is so.")) + event(chunk(finish="stop")) + DONE), END]
+    with (
+        wire(late, late) as model,
+        serving(tmp_path, model.base_url) as (server, api),
+        ThreadPoolExecutor(2) as pool,
+    ):
         assistant = api.new_assistant()
-        before = len(model.journal())
-        answers = [pool.submit(say, server, assistant, "a slow question", id=f"c{number}") for number in range(2)]
-        wait_until(lambda: len(model.journal()) == before + 2)
+        answers = [pool.submit(say, server, assistant, "a question", id=f"c{number}") for number in range(2)]
+        wait_until(lambda: len(model.requests) == 2)
         assert api.get("/readyz").status_code == 200
         server.process.terminate()
         wait_until(lambda: is_refused(server))
         told = api.get("/readyz")
         assert (told.status_code, told.json()["draining"], told.headers["Connection"]) == (503, True, "close")
+        told_so.set()
         assert [answer.result().json()["status"] for answer in answers] == ["answered", "answered"]
         assert server.process.wait(40) == 0
 
@@ -114,8 +120,9 @@ def test_a_request_that_has_begun_to_arrive_is_answered(model: AimockServer, tmp
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(b"POST /auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n")
-            connection.sendall(b"Content-Type: application/json\r\n\r\n{")
-            time.sleep(0.2)
+            connection.sendall(b"Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 100")  # it has read what has come so far
+            connection.sendall(b"{")
             server.process.terminate()
             time.sleep(2)  # longer than idle connections are kept
             connection.sendall(b"}")
@@ -158,8 +165,7 @@ def stream_to_the_end(server: RunningServer, assistant: dict[str, Any]) -> list[
 
 def test_a_stop_under_load_harms_no_file(model: AimockServer, tmp_path: Path) -> None:
     with serving(tmp_path, model.base_url) as (server, api):
-        assistant = api.new_assistant()
-        stopping = threading.Event()
+        assistant, before = api.new_assistant(), len(model.journal())
 
         def keep_asking(_: int) -> None:
             """Use one connection for as long as the server takes requests on it."""
@@ -169,14 +175,12 @@ def test_a_stop_under_load_harms_no_file(model: AimockServer, tmp_path: Path) ->
 
         def answer(number: int) -> str:
             with Api(server.url) as channel:
-                stopping.set()
                 return str(channel.say(assistant, "a slow question", id=f"c{number}").json()["status"])
 
         with ThreadPoolExecutor(8) as pool:
             asking = [pool.submit(keep_asking, number) for number in range(4)]
             answers = [pool.submit(answer, number) for number in range(4)]
-            stopping.wait(10)
-            time.sleep(0.3)
+            wait_until(lambda: len(model.journal()) == before + 4)
             server.process.terminate()
             assert {one.result() for one in answers} == {"answered"}
             for one in asking:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -153,7 +154,7 @@ def test_nothing_is_said_where_people_have_taken_over(user: Api, anonymous: Api,
 
 
 def test_a_burst_is_answered_once(user: Api, anonymous: Api) -> None:
-    assistant = user.new_assistant(debounce_seconds=1)
+    assistant = user.new_assistant(debounce_seconds=5)
     with ThreadPoolExecutor(2) as pool:
         bodies = [reply.json() for reply in pool.map(lambda text: ask(anonymous, assistant, text), ("one", "two"))]
     assert [body["statusCode"] for body in bodies] == [200, 200]
@@ -182,7 +183,7 @@ def wait_for_requests(model: WireServer, count: int) -> None:
 def test_an_answer_that_failed_has_status_200_and_says_so_in_its_body(tmp_path: Path) -> None:
     broken: Reply = document(400, {"error": {"message": "a secret of the provider's"}})
     late: Reply = [STREAM, Action.HANG]
-    with served(tmp_path, broken, late, WORDS, ANSWER_DEADLINE_SECONDS="2") as (_, api):
+    with served(tmp_path, broken, late, WORDS, ANSWER_DEADLINE_SECONDS="6") as (_, api):
         assistant = api.new_assistant()
         for expected in ("provider_failed", "deadline_exceeded"):
             reply = ask(api, assistant, "Hello", Origin=ORIGIN, **{"Idempotency-Key": "k"})
@@ -199,7 +200,8 @@ def test_an_answer_that_failed_has_status_200_and_says_so_in_its_body(tmp_path: 
 
 def test_an_answer_that_a_human_overtook_is_not_given_out(tmp_path: Path) -> None:
     word, rest = (piece(event(chunk(text))) for text in ("An ", "answer."))
-    slow: Reply = [STREAM, word, 1.0, rest, piece(event(chunk(finish="stop")) + DONE), END]
+    taken_over = threading.Event()
+    slow: Reply = [STREAM, word, taken_over, rest, piece(event(chunk(finish="stop")) + DONE), END]
     with served(tmp_path, WORDS, slow) as (model, api):
         assistant = api.new_assistant()
         first = ask(api, assistant, "Hello").json()
@@ -207,6 +209,7 @@ def test_an_answer_that_a_human_overtook_is_not_given_out(tmp_path: Path) -> Non
             overtaken = pool.submit(ask, api, assistant, "Hello again")
             wait_for_requests(model, 2)
             assert api.put(f"/chats/desativar/{first['run_id']}").is_success
+            taken_over.set()
             body = overtaken.result(30).json()
         assert (body["content"], body["statusCode"]) == ("", 200)
         stored = api.get(f"/chats/get/{body['run_id']}").json()
@@ -229,7 +232,8 @@ def test_a_page_of_another_origin_may_send_the_key(tmp_path: Path) -> None:
 
 
 def test_a_full_server_refuses(tmp_path: Path) -> None:
-    with served(tmp_path, [STREAM, 1.5, Action.CLOSE], THREADS="3") as (model, api):
+    refused_one = threading.Event()
+    with served(tmp_path, [STREAM, refused_one, Action.CLOSE], THREADS="3") as (model, api):
         assistant = api.new_assistant()
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(ask, api, assistant, "Hello")
@@ -238,6 +242,7 @@ def test_a_full_server_refuses(tmp_path: Path) -> None:
             assert_problem(refused, 503, "server_full")
             assert int(refused.headers["Retry-After"]) > 0
             assert clear(api, assistant).json() == {"statusCode": 200, "status": True}, "it takes no place"
+            refused_one.set()
             assert first.result(30).json()["statusCode"] == 500
 
 

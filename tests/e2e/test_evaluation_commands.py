@@ -22,9 +22,19 @@ POLICY = (
     "# Vacation\n\nEvery employee of the company has 25 vacation days in each calendar year of work.\n\n"
     "# Passwords\n\nPasswords of every account need at least fourteen characters and are kept in the manager.\n"
 )
-SLOW = {"latency": 120}
+STUCK = [
+    {
+        "match": {"userMessage": f"slow {run} {number}?", "sequenceIndex": 0},
+        "response": {"content": "You have 25 slow days, and some more."},
+        "latency": 30_000,
+    }
+    for run in ("SIGINT", "SIGTERM", "SIGKILL", "server")
+    for number in (5, 6)
+]
+"""A run of two at the same time stops at these, until it is cut off: when it goes on, they are quick."""
 _ASSISTANTS = 11
 FIXTURES: list[dict[str, Any]] = [
+    *STUCK,
     {"match": {"userMessage": "for eternity"}, "response": {"content": "no verdict"}},
     {"match": {"userMessage": '"answer": "You have 25'}, "response": {"content": '{"score": 1, "reason": "right"}'}},
     {"match": {"userMessage": '"answer":'}, "response": {"content": 'Well. {"reason": "wrong", "score": 0.25}'}},
@@ -33,7 +43,7 @@ FIXTURES: list[dict[str, Any]] = [
         "response": {"content": '{"questions": [{"question": "How long?", "phrase": "fourteen characters"}]}'},
     },
     {"match": {"userMessage": "vacation"}, "response": {"content": "You have 25 vacation days[^1]."}},
-    {"match": {"userMessage": "slow"}, "response": {"content": "You have 25 slow days, and some more."}, **SLOW},
+    {"match": {"userMessage": "slow"}, "response": {"content": "You have 25 slow days, and some more."}},
     {"match": {"userMessage": "?"}, "response": {"content": "I cannot say."}},
 ]
 ITEMS = [
@@ -200,7 +210,7 @@ def test_a_run_that_was_cut_off_goes_on(
         _line(*arguments), env=_env(settings), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         until = time.monotonic() + 60
-        while len(asked(model, name)) < 5:
+        while len(asked(model, name)) < 7:
             assert time.monotonic() < until and process.poll() is None, process.communicate()
             time.sleep(0.05)
         process.send_signal(sign)
@@ -231,7 +241,7 @@ def test_a_server_that_is_killed_leaves_its_run_to_the_next(
         order = {"assistant_id": assistant, "dataset_id": dataset["_id"], "parallel": 2}
         run = api.post("/evaluations/run", json=order).json()
         until = time.monotonic() + 60
-        while len(asked(model, "slow server")) < 5:
+        while len(asked(model, "slow server")) < 7:
             assert time.monotonic() < until
             time.sleep(0.05)
         server.kill()

@@ -14,7 +14,7 @@ from tests.emulators.aimock import AimockServer, Fixture, aimock
 from tests.emulators.mcp_servers import McpServer, everything
 
 TOOL = "trigger-long-running-operation"
-SECONDS = 2.0
+SECONDS = 4.0
 CALL = {"id": "call_long", "name": TOOL, "arguments": f'{{"duration": {SECONDS}, "steps": 4}}'}
 FIXTURES: list[Fixture] = [
     {"match": {"model": "router", "userMessage": "Hi"}, "response": {"content": '{"step": "chat"}'}},

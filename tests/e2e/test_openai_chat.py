@@ -1,6 +1,7 @@
 """The channel endpoint over an OpenAI-compatible endpoint: every way a model call can end, and what is stored."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,14 +14,17 @@ from tests.e2e.api import ADMIN, SETTINGS, Api, registered_server
 from tests.emulators.aimock import AimockServer, aimock
 from tests.emulators.openai_wire import DONE, STREAM, Action, Reply, chunk, event, piece, stream, wire
 
+STALL = 30.0
 TEXT = "Every employee has 25 vacation days a year[^1]. Ask your manager."
 FIXTURES: list[dict[str, Any]] = [
     {"match": {"userMessage": "vacation"}, "response": {"content": TEXT}},
     {"match": {"userMessage": "cut"}, "response": {"content": TEXT}, "latency": 20, "truncateAfterChunks": 3},
-    {"match": {"userMessage": "stall"}, "response": {"content": TEXT}, "latency": 30_000},
+    {"match": {"userMessage": "stall"}, "response": {"content": TEXT}, "latency": STALL * 1000},
 ]
 POLICY = "# Vacation\n\nEvery employee has 25 vacation days a year.\n"
-DEADLINE = 4.0
+DEADLINE = 8.0
+SOON = 10.0
+"""Seconds within which it is certain that the model was stopped because nobody waits, and not by the deadline."""
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +129,7 @@ def test_a_stall_past_the_deadline_is_a_504(api: Api, assistant: dict[str, Any])
     answer = api.say(assistant, "stall")
     assert answer.status_code == 504
     assert answer.json()["code"] == "deadline_exceeded"
-    assert time.monotonic() - began < DEADLINE + 3
+    assert time.monotonic() - began < STALL / 2
     (chat,) = api.get(f"/chats/list?assistant_id={assistant['_id']}").json()
     assert (chat["status"], chat["error"]["code"]) == ("failed", "deadline_exceeded")
 
@@ -159,7 +163,7 @@ def test_a_client_that_leaves_stops_the_model(tmp_path_factory: pytest.TempPathF
                 "POST", f"{server.url}/chats/enviarMensagemLLM", json=message, headers=headers
             ) as answer:
                 assert next(answer.iter_lines()) == "event: message"
-            assert upstream.gone.wait(3)
+            assert upstream.gone.wait(SOON)
             chat = _settled(api, assistant)
             assert (chat["status"], chat["error"]["code"], chat["error"]["partial"]) == (
                 "failed",
@@ -179,7 +183,7 @@ def _open_stream(
 
 
 def _settled(api: Api, assistant: dict[str, Any]) -> dict[str, Any]:
-    for _ in range(100):
+    for _ in range(600):
         (chat,) = api.get(f"/chats/list?assistant_id={assistant['_id']}").json()
         if chat["status"] != "received":
             break
@@ -188,10 +192,11 @@ def _settled(api: Api, assistant: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_human_who_takes_over_while_the_model_writes_wins(tmp_path_factory: pytest.TempPathFactory) -> None:
+    taken_over = threading.Event()
     slow: Reply = [
         STREAM,
         piece(event(chunk("Too late."))),
-        1.5,
+        taken_over,
         piece(event(chunk(finish="stop")) + DONE),
         b"0\r\n\r\n",
     ]
@@ -209,6 +214,7 @@ def test_a_human_who_takes_over_while_the_model_writes_wins(tmp_path_factory: py
                 lines = answer.iter_lines()
                 assert next(lines) == "event: message"
                 assert api.put("/chats/desativar/x").status_code == 200
+                taken_over.set()
                 rest = list(lines)
             assert '"status": "suppressed"' in "".join(rest) and '"response": null' in "".join(rest)
             chat = _settled(api, assistant)

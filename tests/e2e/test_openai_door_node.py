@@ -5,13 +5,12 @@ from typing import Any
 import pytest
 
 from tests.clients.openai_node import node_calls
-from tests.e2e.openai_clients import Door, says
+from tests.e2e.openai_clients import SOON, Door, says
 from tests.e2e.test_openai_door_wire import asks
 from tests.emulators.openai_wire import STREAM, Action, WireServer, chunk, event, piece
 
 HELLO = [{"role": "user", "content": "hello"}]
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
-SOON = 2.0
 
 
 def body(**fields: Any) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def test_a_function_in_two_steps(served: Door, assistant: dict[str, Any], upstre
 
 def test_an_impatient_client_is_no_second_turn(served: Door, assistant: dict[str, Any], upstream: WireServer) -> None:
     upstream.replies += [[Action.HANG], says("One answer.")]
-    call = {"do": "create", "body": body(), "options": {"timeout": 1000}}
+    call = {"do": "create", "body": body(), "options": {"timeout": 3000}}
     (answer,) = node_calls(served.base_url, assistant["api_key"], call)
     assert answer.value["choices"][0]["message"]["content"] == "One answer."
     assert served.said(assistant) == [[("human", "hello"), ("ai", "One answer.")]]
@@ -85,5 +84,5 @@ def test_a_client_that_leaves_stops_the_model(
     served: Door, assistant: dict[str, Any], upstream: WireServer, do: str
 ) -> None:
     upstream.replies.append([STREAM, piece(event(chunk("Half an answer"))), Action.HANG])
-    node_calls(served.base_url, assistant["api_key"], {"do": do, "body": body(), "abort_after": 700})
+    node_calls(served.base_url, assistant["api_key"], {"do": do, "body": body(), "abort_after": 3000})
     assert upstream.gone.wait(SOON)

@@ -14,7 +14,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from tests.e2e.openai_clients import Door, Losing, client_of, door, says
+from tests.e2e.openai_clients import SOON, Door, Losing, client_of, door, says
 from tests.emulators.openai_wire import (
     DONE,
     STREAM,
@@ -32,8 +32,6 @@ from tests.emulators.openai_wire import (
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 HANGING: Reply = [STREAM, piece(event(chunk("Half an answer"))), Action.HANG]
 SILENT: Reply = [Action.HANG]
-SOON = 2.0
-"""Seconds within which the upstream sees that nobody waits; mostly it is half a second."""
 
 TIMES = re.compile(r'"id":"chatcmpl-[0-9a-f]{24}"|"created":[0-9]{10}')
 
@@ -220,7 +218,7 @@ def test_a_client_that_grew_impatient_is_no_second_turn(
     served: Door, assistant: dict[str, Any], upstream: WireServer, streamed: bool
 ) -> None:
     upstream.replies += [SILENT, says("One answer.")]
-    with client_of(served, assistant, timeout=1.0) as client:
+    with client_of(served, assistant, timeout=3.0) as client:
         raw = client.chat.completions.with_raw_response.create(
             model="m", messages=HELLO, stream=streamed, extra_body={"thread_id": "t"}
         )
@@ -262,6 +260,28 @@ def test_an_idempotency_key_names_a_message(
     assert served.said(assistant) == [[("human", "hello"), ("ai", "One answer.")]]
 
 
+class Impatient(httpx2.HTTPTransport):
+    """A way to the server on which the first two responses are waited for a moment only.
+
+    Args:
+        given_up: set when both have been given up.
+    """
+
+    def __init__(self, given_up: threading.Event) -> None:
+        super().__init__()
+        self._given_up = given_up
+        self._brief = 2
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request."""
+        if self._brief:
+            self._brief -= 1
+            request.extensions["timeout"] = {"connect": 10.0, "read": 0.3, "write": 10.0, "pool": 10.0}
+        else:
+            self._given_up.set()
+        return super().handle_request(request)
+
+
 def leave(served: Door, assistant: dict[str, Any], upstream: WireServer, *, streamed: bool) -> float:
     """Close the client within an answer; return the seconds until the upstream saw it."""
     began = len(upstream.requests)
@@ -276,7 +296,7 @@ def leave(served: Door, assistant: dict[str, Any], upstream: WireServer, *, stre
             waiting.start()
             while len(upstream.requests) == began:
                 time.sleep(0.01)
-            time.sleep(0.3)  # the upstream has begun its answer
+            time.sleep(1.0)  # the upstream has begun its answer, and the server has read that
             closed = time.monotonic()
             _hang_up(client)
             waiting.join()
@@ -301,7 +321,7 @@ def test_a_client_that_leaves_stops_the_model(
 ) -> None:
     upstream.replies.append(HANGING)
     assert leave(served, assistant, upstream, streamed=streamed) < SOON
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while (chat := served.chats(assistant)[0])["status"] == "received" and time.monotonic() < end:
         time.sleep(0.05)
     assert (chat["status"], chat["error"]["code"], chat["error"]["partial"]) == (
@@ -321,7 +341,7 @@ def test_a_model_that_says_nothing_is_stopped_too(
 def test_a_request_whose_client_left_in_the_queue_is_dropped(tmp_path: Path) -> None:
     """There is one thread, and it is busy: the first tries come up for it when their client has given up on them."""
     with (
-        wire([1.5, *says("First.")], says("Second.")) as upstream,
+        wire([given_up := threading.Event(), *says("First.")], says("Second.")) as upstream,
         door(tmp_path, upstream.base_url, THREADS="1") as one,
     ):
         assistant = one.api.new_assistant()
@@ -329,10 +349,9 @@ def test_a_request_whose_client_left_in_the_queue_is_dropped(tmp_path: Path) -> 
             first = pool.submit(posted, one, assistant, thread_id="a")
             while not upstream.requests:
                 time.sleep(0.01)
-            with client_of(one, assistant, timeout=0.3) as client:  # gives up in the queue, and asks once more
-                answer = client.with_options(max_retries=5).chat.completions.create(
-                    model="m", messages=HELLO, extra_body={"thread_id": "b"}
-                )
+            way = httpx2.Client(transport=Impatient(given_up))
+            with client_of(one, assistant, http_client=way) as client:  # gives up in the queue, and asks once more
+                answer = client.chat.completions.create(model="m", messages=HELLO, extra_body={"thread_id": "b"})
             assert first.result().status_code == 200
         assert answer.choices[0].message.content == "Second."
         said = [text for conversation in one.said(assistant) for text in conversation]

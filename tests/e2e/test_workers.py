@@ -18,6 +18,7 @@ import pytest
 from bench.running import ROOT, RunningServer, running_server
 from tests.e2e.api import ADMIN, SETTINGS, Api
 from tests.emulators.aimock import aimock
+from tests.emulators.openai_wire import Action, Reply, wire
 
 SLOW = {
     "match": {"userMessage": "slow"},
@@ -104,7 +105,7 @@ def test_a_worker_that_is_killed_is_replaced_and_metrics_are_those_of_all(tmp_pa
         for _ in range(60):
             ANEW.get(f"{server.url}/version")
         counted = 'orquestra_http_requests_total{method="GET",route="/version"'
-        assert metric(server, counted) == 60
+        wait_until(lambda: metric(server, counted) == 60)  # counted when it has been sent
         assert metric(server, "orquestra_room_size") == 3 * 14
         victim = pids(server)[0]
         os.kill(victim, signal.SIGKILL)
@@ -113,7 +114,7 @@ def test_a_worker_that_is_killed_is_replaced_and_metrics_are_those_of_all(tmp_pa
             assert ANEW.get(f"{server.url}/version").status_code == 200
         wait_until(lambda: len(pids(server)) == 4)
         assert metric(server, "orquestra_server_processes") == 3
-        assert metric(server, counted) == 80  # what the dead one has counted stays
+        wait_until(lambda: metric(server, counted) == 80)  # what the dead one has counted stays
         assert metric(server, "orquestra_room_size") == 3 * 14
         assert server.stop() == 0
 
@@ -163,10 +164,11 @@ def test_workers_finish_their_answers_when_the_supervisor_is_killed(tmp_path: Pa
 
 
 def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
-    with aimock([SLOW]) as model, workers(tmp_path, 2, {"OPENAI_BASE_URL": model.base_url}) as server:
+    hangs: Reply = [Action.HANG]
+    with wire(hangs, hangs) as model, workers(tmp_path, 2, {"OPENAI_BASE_URL": model.base_url}) as server:
         with ThreadPoolExecutor(2) as pool:
             answers = [pool.submit(ask, server, number) for number in range(2)]
-            wait_until(lambda: len(model.journal()) == 2)
+            wait_until(lambda: len(model.requests) == 2)
             server.process.terminate()
             server.process.send_signal(signal.SIGINT)
             assert server.process.wait(20) == 1

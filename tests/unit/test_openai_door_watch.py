@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from models.deadline import Deadline
 from models.errors import CallCancelled
+from routes import room as room_module
 from routes.errors import register_errors
 from routes.room import ROOM_KEY, Place, Room, in_room
 
@@ -27,8 +28,8 @@ def occupy(room: Room, gone: Callable[[], bool] | None) -> Place:
 
 
 def until(true: Callable[[], bool]) -> bool:
-    """Wait up to 5 s."""
-    end = time.monotonic() + 5
+    """Wait up to 30 s."""
+    end = time.monotonic() + 30
     while not true() and time.monotonic() < end:
         time.sleep(0.01)
     return true()
@@ -45,6 +46,7 @@ def test_who_leaves_needs_no_answer() -> None:
     assert leaving.deadline is not None and staying.deadline is not None
     left.set()
     assert until(lambda: leaving.deadline is not None and leaving.deadline.cancelled)
+    assert room_module._LOOK_SECONDS <= 0.5, "whoever waits for this is patient, or a busy machine would fail it"
     assert not staying.deadline.cancelled
     room.leave(leaving)
     room.leave(staying)
