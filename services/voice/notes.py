@@ -55,6 +55,8 @@ def _in_flac(content: bytes, deadline: Deadline) -> bool:
 
 def _in_ogg(content: bytes, deadline: Deadline) -> bool:
     """Look for a packet (RFC 3533, section 6) with many signs between names and values; it may have many pages."""
+    if _OGG not in content:
+        return False
     packets = sum(content.count(mark) for mark in _OGG_COMMENTS)
     if packets > _MOST_OGG_COMMENTS or (content.startswith(_OGG) and any(mark in content for mark in _NOBODY_RECORDS)):
         return True

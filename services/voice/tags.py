@@ -48,13 +48,24 @@ _IN = {
 def without_tags(content: bytes) -> bytes:
     """Return a file in which FFmpeg finds its sound and nothing that is said of it, but comments of FLAC and Ogg."""
     content = content[_behind_id3(content) :]
-    if _OGG.match(content):
+    if _OGG.match(content) or _is_bare_wav(content):
         return content
     if _ADTS.match(content):
         content = _without_id3_between(content)
     for name, instead in (*_ANYWHERE, *_IN.get(content[:4], ())):
         content = content.replace(name, instead)
     return content
+
+
+def _is_bare_wav(content: bytes) -> bool:
+    """Tell whether a WAV file is a format and samples, and nothing else: most are, and these are large."""
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE" or content[4:8].isalpha():  # a box of mp4 would have letters
+        return False
+    at = len(b"RIFF....WAVE")
+    while content[at : at + 4] in (b"fmt ", b"fact"):
+        at += 8 + int.from_bytes(content[at + 4 : at + 8], "little")
+    size = int.from_bytes(content[at + 4 : at + 8], "little")
+    return content[at : at + 4] == b"data" and 0 < at + 8 + size >= len(content) - 1
 
 
 def _behind_id3(content: bytes) -> int:

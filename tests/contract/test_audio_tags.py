@@ -140,6 +140,16 @@ def test_tags_before_tags_are_cut_off(decoder: AudioDecoder) -> None:
     assert b"ID3" not in without_tags(1_000 * tag + sound)  # no file has so many: what is left of them is junk
 
 
+def test_a_wav_of_samples_alone_stays_as_it_is_whatever_they_look_like() -> None:
+    samples = b"LIST" + bytes(96)
+    bare = whole_wav(samples, 16_000)
+    assert without_tags(bare) == bare
+    behind = bare + b"LIST" + (26).to_bytes(4, "little") + b"INFOINAM" + (14).to_bytes(4, "little") + bytes(14)
+    assert b"LIST" not in without_tags(behind), "what may be a part of the file is found"
+    box = bare[:4] + b"ftyp" + bare[8:]
+    assert b"LIST" not in without_tags(box), "nor does a file of another kind pass for one"
+
+
 def test_a_tag_that_is_longer_than_its_file_leaves_nothing(decoder: AudioDecoder) -> None:
     with pytest.raises(Invalid):
         decoded(decoder, noted.mp3(10)[:100])
