@@ -1,5 +1,6 @@
 """The answering engine on a store, with a scripted model and without Redis: locks are never held, news reach nobody."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -194,35 +195,43 @@ class KeptPlaces:
     def __init__(self) -> None:
         self.away = False
         self.kept: dict[tuple[str, str], datetime] = {}
+        self._lock = threading.RLock()
 
     def keep(self, line: str, place: str, until: datetime) -> bool:
         """Keep a place."""
-        if not self.away:
-            self.kept[line, place] = until
-        return not self.away
+        with self._lock:
+            if not self.away:
+                self.kept[line, place] = until
+            return not self.away
 
     def prolong(self, line: str, place: str, at: datetime, until: datetime) -> None:
         """Keep a place for longer."""
-        if self.is_kept(line, place, at):
-            self.kept[line, place] = until
+        with self._lock:
+            if self.is_kept(line, place, at):
+                self.kept[line, place] = until
 
     def is_kept(self, line: str, place: str, at: datetime) -> bool:
         """Tell whether a place is kept."""
-        return not self.away and (line, place) in self.kept and self.kept[line, place] > at
+        return place in self._kept(line, at)
 
     def any_before(self, line: str, place: str, at: datetime) -> bool:
         """Tell whether an earlier place is kept."""
-        kept = [other for one, other in self.kept if one == line and self.is_kept(line, other, at)]
-        return any(other < place for other in kept)
+        return any(other < place for other in self._kept(line, at))
 
     def newest(self, line: str, at: datetime) -> str:
         """Return the last place that is kept."""
-        return max((place for one, place in self.kept if one == line and self.is_kept(line, place, at)), default="")
+        return max(self._kept(line, at), default="")
 
     def leave(self, line: str, place: str) -> None:
         """Keep a place no longer."""
-        if not self.away:
-            self.kept.pop((line, place), None)
+        with self._lock:
+            if not self.away:
+                self.kept.pop((line, place), None)
+
+    def _kept(self, line: str, at: datetime) -> list[str]:
+        with self._lock:
+            kept = [] if self.away else list(self.kept.items())
+        return [place for (one, place), until in kept if one == line and until > at]
 
 
 class Engine:
