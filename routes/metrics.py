@@ -50,37 +50,17 @@ class Metrics:
         self._characters = self._counter(
             "orquestra_synthesized_characters", "Characters that were synthesized", "provider"
         )
-        self.requests = Counter(
-            "orquestra_http_requests", "HTTP requests", ["method", "route", "status"], registry=self._registry
+        self.requests = self._counter("orquestra_http_requests", "HTTP requests", "method", "route", "status")
+        self.request_seconds = self._histogram(
+            "orquestra_http_request_seconds", "Time to the response's headers", "method", "route"
         )
-        self.request_seconds = Histogram(
-            "orquestra_http_request_seconds",
-            "Time to the response's headers",
-            ["method", "route"],
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._chats = self._counter("orquestra_chats", "Channel messages by how they ended", "status", "provider")
+        self._failures = self._counter("orquestra_chat_failures", "Channel messages without an answer", "code")
+        self._tokens = self._counter("orquestra_tokens", "Model tokens", "direction", "provider")
+        self._tools = self._histogram(
+            "orquestra_tool_call_seconds", "Calls of tools by how they ended, and their time", "outcome"
         )
-        self._chats = Counter(
-            "orquestra_chats", "Channel messages by how they ended", ["status", "provider"], registry=self._registry
-        )
-        self._failures = Counter(
-            "orquestra_chat_failures", "Channel messages without an answer", ["code"], registry=self._registry
-        )
-        self._tokens = Counter("orquestra_tokens", "Model tokens", ["direction", "provider"], registry=self._registry)
-        self._tools = Histogram(
-            "orquestra_tool_call_seconds",
-            "Calls of tools by how they ended, and their time",
-            ["outcome"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._stages = Histogram(
-            "orquestra_answer_stage_seconds",
-            "Where answers spend their time",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
+        self._stages = self._histogram("orquestra_answer_stage_seconds", "Where answers spend their time", "stage")
 
     def _gauge(self, name: str, meaning: str) -> Gauge:
         """Return a gauge whose value is the sum of all living processes'."""
@@ -88,6 +68,9 @@ class Metrics:
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=_SECONDS, registry=self._registry)
 
     def count_failure(self, code: str) -> None:
         """Count a message that got no answer."""

@@ -39,7 +39,7 @@ class Arrivals:
         The value is None where Redis cannot be reached: the message comes behind all that are stored before it. A block
         that fails gives the place up, and one that goes on when its time is up loses it.
         """
-        line, arrival = _line(inbound.assistant.id, inbound.channel), self._take(inbound)
+        line, arrival = _line_of(inbound), self._take(inbound)
         if arrival is None:
             yield None
             return
@@ -59,33 +59,31 @@ class Arrivals:
     def is_kept(self, inbound: Inbound) -> bool:
         """Tell whether a message has a place that is still its own."""
         place = inbound.arrival
-        return place is not None and self.places.is_kept(
-            _line(inbound.assistant.id, inbound.channel), place.chat_id, now()
-        )
+        return place is not None and place.chat_id in self.places.kept(_line_of(inbound), now())
 
     def leave(self, inbound: Inbound) -> None:
         """Give a message's place up, if it has one: it is stored, or will not be."""
         if inbound.arrival is not None:
-            self.places.leave(_line(inbound.assistant.id, inbound.channel), inbound.arrival.chat_id)
+            self.places.leave(_line_of(inbound), inbound.arrival.chat_id)
 
     def are_awaited(self, chat: Chat) -> bool:
         """Tell whether a message is still being heard that arrived before this chat, or within its burst."""
-        if _is_alone(chat):
+        if is_alone(chat):
             return False
         bound = chat.id if chat.burst is None else max(chat.id, bound_at(chat.burst.until))
-        return self.places.any_before(_line(chat.assistant_id, chat.channel), bound, now())
+        return any(place < bound for place in self.places.kept(_line(chat.assistant_id, chat.channel), now()))
 
     def newest_place(self, inbound: Inbound) -> str:
         """Return the newest place that is kept in a message's conversation, "" if there is none.
 
         What comes after it has a larger id, even where the clock of the server that keeps it is ahead.
         """
-        return "" if _is_alone(inbound) else self.places.newest(_line(inbound.assistant.id, inbound.channel), now())
+        return "" if is_alone(inbound) else max(self.places.kept(_line_of(inbound), now()), default="")
 
     def _take(self, inbound: Inbound) -> Arrival | None:
         """Keep the place behind all that is stored or kept; None if that cannot be had, as where Redis is away."""
-        line, at = _line(inbound.assistant.id, inbound.channel), now()
-        place = new_id(after=self.places.newest(line, at) or None)
+        line, at = _line_of(inbound), now()
+        place = new_id(after=max(self.places.kept(line, at), default=None))
         for _ in range(_MOST_TRIES):
             if not self.places.keep(line, place, self.leases.end_of_lease()):
                 return None
@@ -109,9 +107,13 @@ class Arrivals:
         return max(newest.id if newest is not None else "", conversation.memory_from)
 
 
-def _is_alone(message: Inbound | Chat) -> bool:
-    """Tell whether nobody knew the name of a message's conversation."""
+def is_alone(message: Inbound | Chat) -> bool:
+    """Tell whether nobody else can write into the conversation that a message begins: its name is not known yet."""
     return message.message_id is None and message.given is not None and message.given.alone
+
+
+def _line_of(inbound: Inbound) -> str:
+    return _line(inbound.assistant.id, inbound.channel)
 
 
 def _line(assistant_id: str, channel: Channel) -> str:

@@ -15,7 +15,7 @@ from models.conversations import Conversation, is_active
 from models.errors import Conflict, Unauthenticated, Unavailable
 from models.ids import new_id
 from models.paging import Page
-from services.arrivals import Arrivals
+from services.arrivals import Arrivals, is_alone
 from services.deliveries import settled
 from services.devices import are_of_one_session
 from services.news import ConversationNews
@@ -93,7 +93,7 @@ class Journal:
         while True:
             begun = _begun(inbound)
             conversation = self.conversations.find_or_add(begun)
-            if conversation.id == begun.id and _is_alone(inbound):
+            if conversation.id == begun.id and is_alone(inbound):
                 chat: Chat | None = self._alone(inbound, conversation, attempt, key, end_of_lease)
             else:
                 with self.locks.hold(f"arrival:{conversation.id}", seconds=5, wait=2):
@@ -218,11 +218,6 @@ def _begun(inbound: Inbound) -> Conversation:
     at, assistant = now(), inbound.assistant
     entry = Conversation(new_id(), assistant.id, inbound.channel, at, at, username=inbound.username)
     return replace(entry, message_count=1, last_message=inbound.text)
-
-
-def _is_alone(inbound: Inbound) -> bool:
-    """Tell whether nobody else can write into the conversation that this message begins: its name is not known yet."""
-    return inbound.given is not None and inbound.given.alone and inbound.message_id is None
 
 
 def _new_chat(inbound: Inbound, conversation: Conversation, key: str, arrival: Arrival) -> Chat:

@@ -49,28 +49,18 @@ class RedisPlaces:
         times = [at.timestamp(), until.timestamp(), _FORGOTTEN_AFTER]
         self._unless_away(lambda: bool(self._prolong(keys=[_key(line)], args=[place, *times])), otherwise=False)
 
-    def is_kept(self, line: str, place: str, at: datetime) -> bool:
-        """Tell whether a place is kept at that time; False too if the server cannot be reached."""
-        return place in self._kept(line, at)
+    def kept(self, line: str, at: datetime) -> list[str]:
+        """Return the places that are kept at that time; none if the server cannot be reached."""
 
-    def any_before(self, line: str, place: str, at: datetime) -> bool:
-        """Tell whether a place that sorts before this one is kept at that time; False as `is_kept`."""
-        return any(other < place for other in self._kept(line, at))
-
-    def newest(self, line: str, at: datetime) -> str:
-        """Return the last of the places that are kept at that time; "" if none is, or the server cannot be reached."""
-        return max(self._kept(line, at), default="")
-
-    def leave(self, line: str, place: str) -> None:
-        """Keep a place no longer; where the server cannot be reached it ends by itself."""
-        self._unless_away(lambda: bool(self._database.client.zrem(_key(line), place)), otherwise=False)
-
-    def _kept(self, line: str, at: datetime) -> list[str]:
         def ask() -> list[str]:
             kept = self._database.client.zrangebyscore(_key(line), f"({at.timestamp()}", "+inf")
             return [str(place) for place in kept]
 
         return self._unless_away(ask, otherwise=[])
+
+    def leave(self, line: str, place: str) -> None:
+        """Keep a place no longer; where the server cannot be reached it ends by itself."""
+        self._unless_away(lambda: bool(self._database.client.zrem(_key(line), place)), otherwise=False)
 
     def _unless_away(self, ask: Callable[[], T], *, otherwise: T) -> T:
         """Ask the server, unless it failed to answer a moment ago."""

@@ -150,14 +150,8 @@ class Places(Protocol):
     def prolong(self, line: str, place: str, at: datetime, until: datetime) -> None:
         """Keep a place until then, if it is kept at this time."""
 
-    def is_kept(self, line: str, place: str, at: datetime) -> bool:
-        """Tell whether a place is kept at that time; False too if the server cannot be reached."""
-
-    def any_before(self, line: str, place: str, at: datetime) -> bool:
-        """Tell whether a place that sorts before this one is kept at that time; False as `is_kept`."""
-
-    def newest(self, line: str, at: datetime) -> str:
-        """Return the last of the places that are kept at that time; "" if none is, or the server cannot be reached."""
+    def kept(self, line: str, at: datetime) -> Collection[str]:
+        """Return the places that are kept at that time; none if the server cannot be reached."""
 
     def leave(self, line: str, place: str) -> None:
         """Keep a place no longer; where the server cannot be reached it ends by itself."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from models.answers import Done, Inbound, ModelRequest, TextDelta
 from models.assistants import Assistant
 from models.chats import Chat, ChatFilter, ChatStatus
@@ -45,6 +47,12 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.01)
+
+
+def use_clock_of_bursts(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], datetime]) -> None:
+    """Have bursts begin and end by this clock."""
+    for module in ("services.journal", "services.turns"):
+        monkeypatch.setattr(f"{module}.now", clock)
 
 
 def echo(request: ModelRequest, deadline: Deadline) -> list[Item]:
@@ -194,44 +202,33 @@ class KeptPlaces:
 
     def __init__(self) -> None:
         self.away = False
-        self.kept: dict[tuple[str, str], datetime] = {}
+        self.ends: dict[tuple[str, str], datetime] = {}
         self._lock = threading.RLock()
 
     def keep(self, line: str, place: str, until: datetime) -> bool:
         """Keep a place."""
         with self._lock:
             if not self.away:
-                self.kept[line, place] = until
+                self.ends[line, place] = until
             return not self.away
 
     def prolong(self, line: str, place: str, at: datetime, until: datetime) -> None:
         """Keep a place for longer."""
         with self._lock:
-            if self.is_kept(line, place, at):
-                self.kept[line, place] = until
+            if place in self.kept(line, at):
+                self.ends[line, place] = until
 
-    def is_kept(self, line: str, place: str, at: datetime) -> bool:
-        """Tell whether a place is kept."""
-        return place in self._kept(line, at)
-
-    def any_before(self, line: str, place: str, at: datetime) -> bool:
-        """Tell whether an earlier place is kept."""
-        return any(other < place for other in self._kept(line, at))
-
-    def newest(self, line: str, at: datetime) -> str:
-        """Return the last place that is kept."""
-        return max(self._kept(line, at), default="")
+    def kept(self, line: str, at: datetime) -> list[str]:
+        """Return the places that are kept."""
+        with self._lock:
+            kept = [] if self.away else list(self.ends.items())
+        return [place for (one, place), until in kept if one == line and until > at]
 
     def leave(self, line: str, place: str) -> None:
         """Keep a place no longer."""
         with self._lock:
             if not self.away:
-                self.kept.pop((line, place), None)
-
-    def _kept(self, line: str, at: datetime) -> list[str]:
-        with self._lock:
-            kept = [] if self.away else list(self.kept.items())
-        return [place for (one, place), until in kept if one == line and until > at]
+                self.ends.pop((line, place), None)
 
 
 class Engine:

@@ -17,7 +17,7 @@ from models.deadline import Deadline
 from models.errors import OrquestraError, ProviderFailed, Unavailable
 from models.ids import id_at, new_id
 from services.providers.scripted import ScriptedModel, Step
-from tests.contract.engine import DYING, Engine, Meddled, Trouble, echo, wait_until
+from tests.contract.engine import DYING, Engine, Meddled, Trouble, echo, use_clock_of_bursts, wait_until
 from tests.contract.stores import Stores, make_chat
 from tests.contract.test_recorded import OTHER, SECOND, Ear
 
@@ -66,8 +66,7 @@ def right_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the clock by which bursts begin and end."""
     made = Clock()
-    for module in ("services.journal", "services.turns"):
-        monkeypatch.setattr(f"{module}.now", made)
+    use_clock_of_bursts(monkeypatch, made)
     return made
 
 
@@ -135,7 +134,7 @@ def test_what_is_written_while_a_note_is_heard_is_answered_after_it(stores: Stor
     assert [turn.message for turn in last.history] == ["Bom dia", "Qual o prazo?"]
     created = [chat.created_at for chat in engine.chats()]
     assert created == sorted(created), "a message's time is that of its arrival"
-    assert engine.places.kept == {}
+    assert engine.places.ends == {}
 
 
 def test_notes_are_answered_in_the_order_in_which_they_came(stores: Stores, pool: ThreadPoolExecutor) -> None:
@@ -187,10 +186,10 @@ def test_a_server_that_dies_while_it_hears_holds_nobody_up_for_long(stores: Stor
 def test_a_long_hearing_keeps_its_place(stores: Stores, pool: ThreadPoolExecutor) -> None:
     engine = Engine(stores, ScriptedModel([echo, echo]), lease_seconds=DYING)
     note = Note(engine, pool, "Oi")
-    ((first,), (kept_until,)) = (tuple(engine.places.kept), tuple(engine.places.kept.values()))
+    ((first,), (kept_until,)) = (tuple(engine.places.ends), tuple(engine.places.ends.values()))
     with waits(engine, pool, "Olá") as end:
         wait_until(lambda: now() > kept_until)
-        assert tuple(engine.places.kept) == (first,)
+        assert tuple(engine.places.ends) == (first,)
     assert (note.response(), end.result(10).chat.response) == ("re Oi", "re Olá")
     assert messages(engine) == ["Oi", "Olá"]
 
@@ -246,7 +245,7 @@ def test_a_store_that_fails_while_a_place_is_taken_leaves_none_behind(stores: St
     trouble.left = 1
     with pytest.raises(Unavailable):
         Ear(engine, ["Olá"]).say()
-    assert engine.places.kept == {}
+    assert engine.places.ends == {}
 
 
 def test_nobody_waits_for_what_is_heard_beyond_its_time(stores: Stores) -> None:
@@ -266,7 +265,7 @@ def test_a_message_that_others_come_past_all_the_time_has_no_place(stores: Store
     assistant = stores.assistants.get(first.assistant_id)
     engine = Engine(stores, ScriptedModel([]), assistant=assistant, chats=busy)
     with engine.arrivals.keeping(engine.inbound(""), Deadline(10)) as arrival:
-        assert arrival is None and engine.places.kept == {}
+        assert arrival is None and engine.places.ends == {}
 
 
 def test_a_message_with_a_callback_is_accepted_at_once_and_answered_in_its_turn(
@@ -328,7 +327,7 @@ def test_a_note_that_was_stored_while_its_burst_was_about_to_close_is_part_of_it
 
     def stored_now() -> None:
         note.heard.set()
-        wait_until(lambda: engine.is_stored("tudo bem?") and not engine.places.kept)
+        wait_until(lambda: engine.is_stored("tudo bem?") and not engine.places.ends)
         looks.append(went_on.set)
 
     clock.skip()
@@ -414,4 +413,4 @@ def test_deliveries_of_one_note_at_once_leave_no_place_behind(stores: Stores) ->
     engine = Engine(stores, ScriptedModel([echo]))
     ears = [Ear(engine, ["Oi"]) for _ in range(4)]
     together(*(lambda ear=ear: ear.say(message_id="m") for ear in ears))
-    assert messages(engine) == ["Oi"] and engine.places.kept == {}
+    assert messages(engine) == ["Oi"] and engine.places.ends == {}

@@ -21,7 +21,7 @@ from services.providers.scripted_voice import ScriptedTranscriber
 from services.voice.hearing import Hearing
 from services.voice.on_use import OnUse
 from services.voice.recorded import RecordedMessages
-from tests.contract.engine import Engine, echo, wait_until
+from tests.contract.engine import Engine, echo, use_clock_of_bursts, wait_until
 from tests.contract.stores import Stores, make_assistant, make_chat
 
 SECOND = b"\1\0" * 16_000
@@ -55,8 +55,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the clock by which bursts begin and end."""
     made = Clock()
-    for module in ("services.journal", "services.turns"):
-        monkeypatch.setattr(f"{module}.now", made)
+    use_clock_of_bursts(monkeypatch, made)
     return made
 
 
